@@ -1,0 +1,70 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# Tools are built once per version and Go release, outside the tree, so that a
+# fresh checkout on the same machine finds them.
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sekisho/tools/$(shell $(GO) env GOVERSION)
+tool_version = $(shell awk '$$1 == "$(1)" { print $$2 }' tools.mod)
+LINT := $(TOOLS)/golangci-lint-$(call tool_version,github.com/golangci/golangci-lint/v2)
+GOTESTSUM := $(TOOLS)/gotestsum-$(call tool_version,gotest.tools/gotestsum)
+
+# What `make generate` writes.
+GENERATED := internal/api/model docs/compatibility.md
+
+# Real clients that e2e/install.sh had to bring itself are here.
+VENV := $(CURDIR)/.cache/e2e/venv
+TESTFLAGS ?=
+
+.PHONY: help build demo test e2e soak bench lint fmt generate verify clients
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## write bin/sekisho
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/sekisho ./cmd/sekisho
+
+demo: build ## the whole main job in a temporary folder
+	bin/sekisho demo
+
+test: $(GOTESTSUM) ## every test that needs nothing but Go
+	$(GOTESTSUM) --format pkgname-and-test-fails -- -timeout 10m $(TESTFLAGS) ./...
+
+clients: ## install what is missing of the real clients
+	e2e/install.sh $(VENV)
+
+e2e: build clients $(GOTESTSUM) ## real clients against bin/sekisho
+	PATH="$(VENV)/bin:$$PATH" $(GOTESTSUM) --format testname -- -tags e2e -count 1 -timeout 12m $(TESTFLAGS) ./e2e/...
+
+soak: build clients $(GOTESTSUM) ## the long ones: crash rounds and every fuzz target
+	PATH="$(VENV)/bin:$$PATH" SEKISHO_E2E_CRASH_ROUNDS=50 $(GOTESTSUM) --format testname -- -tags e2e -count 1 -timeout 60m -run 'Crash' ./e2e
+	.ci/fuzz $(or $(FUZZTIME),60s)
+
+bench: build ## benchmark tables (docs/benchmarks.md)
+	$(GO) test -tags bench -count 1 -timeout 30m -v ./bench $(BENCHFLAGS)
+
+lint: $(LINT) ## golangci-lint with .golangci.yml
+	$(LINT) run ./...
+
+fmt: $(LINT) ## gofumpt and goimports
+	$(LINT) fmt
+
+generate: ## shapes and bindings from AWS's API models, docs/compatibility.md
+	$(GO) run ./internal/api/model/gen
+	$(GO) run ./internal/api/compatgen
+
+verify: generate ## generate, then fail on a difference
+	@changed="$$(git status --porcelain -- $(GENERATED))"; \
+	if [ -n "$$changed" ]; then git --no-pager diff --stat -- $(GENERATED); \
+		printf 'generated files differ from what is committed:\n%s\n' "$$changed" >&2; exit 1; fi
+
+$(LINT):
+	$(GO) build -modfile=tools.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(GOTESTSUM):
+	$(GO) build -modfile=tools.mod -o $@ gotest.tools/gotestsum
