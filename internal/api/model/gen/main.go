@@ -1,0 +1,68 @@
+// Command gen writes the generated packages below internal/api/model from the
+// API models that a pinned botocore carries. Only names, shapes, bindings and
+// constraints are taken over.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+func main() {
+	out := flag.String("out", "internal/api/model", "folder of the generated packages")
+	source := flag.String("botocore", "", "botocore's folder or wheel; found or downloaded when empty")
+	flag.Parse()
+	if err := run(*out, *source); err != nil {
+		fmt.Fprintln(os.Stderr, "gen:", err)
+		os.Exit(1) //nolint:forbidigo // this is a main
+	}
+}
+
+func run(out, source string) error {
+	models, err := openModels(source)
+	if err != nil {
+		return err
+	}
+	built, err := readBuilt(filepath.Join(out, "built.txt"))
+	if err != nil {
+		return err
+	}
+	for _, svc := range services() {
+		if err := generate(models, svc, built[svc.name], filepath.Join(out, svc.dir)); err != nil {
+			return fmt.Errorf("%s: %w", svc.name, err)
+		}
+		delete(built, svc.name)
+	}
+	for name := range built {
+		return fmt.Errorf("built.txt names the unknown service %q", name)
+	}
+	return writeServices(out)
+}
+
+func generate(models fs.FS, svc service, built []string, dir string) error {
+	m, err := loadModel(models, svc.name)
+	if err != nil {
+		return err
+	}
+	g := newGenerator(svc, m)
+	if err := g.build(built); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // source code is world readable
+		return err
+	}
+	if err := writeGo(filepath.Join(dir, "model.go"), g.modelFile()); err != nil {
+		return err
+	}
+	types := filepath.Join(dir, "types.go")
+	if len(built) == 0 {
+		if err := os.Remove(types); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+		return nil
+	}
+	return writeGo(types, g.typesFile())
+}
