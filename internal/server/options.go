@@ -1,0 +1,190 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sekisho-iot/sekisho/internal/iot"
+)
+
+// Options are the settings of a server; see the flags of `sekisho serve`.
+type Options struct {
+	Data              string   // the data folder
+	Database          string   // "" is SQLite in the data folder
+	APIListen         string   // AWS APIs and S3; "" turns it off, port 0 picks a free one
+	MQTTListen        string   // MQTT over mutual TLS
+	DeviceHTTPSListen string   // credential provider
+	ConsoleListen     string   // the console
+	SIMListen         string   // the closed network
+	PublicHosts       []string // the first is what DescribeEndpoint returns
+	TLSCert, TLSKey   string   // the operator's server certificate, instead of our own
+	Region            string   // fixed at first start
+	AccountID         string   // fixed at first start
+	S3Durability      string   // "full" or "fast"
+	S3Engine          string   // "local"
+	MQTTProfile       string   // "aws" or "standard"
+	InsecureHTTP      bool     // serve plain HTTP beyond loopback
+
+	AdminAccessKeyID     string // become the administrator's key at first start
+	AdminSecretAccessKey string
+
+	Version string
+	Logger  *slog.Logger
+	Now     func() time.Time
+	Rand    io.Reader
+}
+
+// DefaultRegion and DefaultAccountID hold for a first start that names none.
+const (
+	DefaultRegion    = "us-east-1"
+	DefaultAccountID = "000000000000"
+	DefaultHost      = "localhost"
+)
+
+// DefaultOptions returns the contract's defaults.
+func DefaultOptions() Options {
+	return Options{
+		Data:              "./sekisho-data",
+		APIListen:         "127.0.0.1:4566",
+		MQTTListen:        "127.0.0.1:8883",
+		DeviceHTTPSListen: "127.0.0.1:8443",
+		ConsoleListen:     "127.0.0.1:4580",
+		PublicHosts:       []string{DefaultHost},
+		S3Durability:      "full",
+		S3Engine:          "local",
+		MQTTProfile:       "aws",
+	}
+}
+
+// UsageError is a setting that no start can work with.
+type UsageError struct{ msg string }
+
+// Error says which setting and why.
+func (e *UsageError) Error() string { return e.msg }
+
+func usagef(format string, args ...any) error {
+	return &UsageError{msg: fmt.Sprintf(format, args...)}
+}
+
+func regionPattern() *regexp.Regexp { return regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$`) }
+
+func hostPattern() *regexp.Regexp {
+	return regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)*[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`)
+}
+
+// Validate reports the first setting that cannot be served.
+func (o *Options) Validate() error {
+	if o.Data == "" {
+		return usagef("--data: a folder is needed")
+	}
+	if o.Region != "" && !regionPattern().MatchString(o.Region) {
+		return usagef("--region %q: not a region name such as us-east-1", o.Region)
+	}
+	if o.AccountID != "" && !iot.ValidAccountID(o.AccountID) {
+		return usagef("--account-id %q: twelve digits are needed", o.AccountID)
+	}
+	if !slices.Contains([]string{"full", "fast"}, o.S3Durability) {
+		return usagef("--s3-durability %q: full or fast", o.S3Durability)
+	}
+	if (o.TLSCert == "") != (o.TLSKey == "") {
+		return usagef("--tls-cert and --tls-key go together")
+	}
+	if (o.AdminAccessKeyID == "") != (o.AdminSecretAccessKey == "") {
+		return usagef("SEKISHO_ADMIN_ACCESS_KEY_ID and SEKISHO_ADMIN_SECRET_ACCESS_KEY go together")
+	}
+	if err := o.validateUnbuilt(); err != nil {
+		return err
+	}
+	return o.validateNetwork()
+}
+
+// validateUnbuilt refuses what this version cannot do, rather than do something else.
+func (o *Options) validateUnbuilt() error {
+	if o.Database != "" {
+		if !strings.HasPrefix(o.Database, "postgres://") && !strings.HasPrefix(o.Database, "postgresql://") {
+			return usagef("--database %q: a postgres:// URL is needed", redactURL(o.Database))
+		}
+		return usagef("--database: PostgreSQL is not built yet; leave it out to use SQLite in the data folder")
+	}
+	if o.S3Engine != "local" {
+		if !strings.HasPrefix(o.S3Engine, "s3://") {
+			return usagef("--s3-engine %q: local or s3://HOST[:PORT]/PREFIX?region=…", o.S3Engine)
+		}
+		return usagef("--s3-engine: a remote engine is not built yet; leave it out to use the local one")
+	}
+	switch o.MQTTProfile {
+	case "aws":
+	case "standard":
+		return usagef("--mqtt-profile standard: the MQTT broker is not built yet")
+	default:
+		return usagef("--mqtt-profile %q: aws or standard", o.MQTTProfile)
+	}
+	return nil
+}
+
+func redactURL(s string) string {
+	if i := strings.LastIndexByte(s, '@'); i >= 0 {
+		return "…" + s[i:]
+	}
+	return s
+}
+
+func (o *Options) validateNetwork() error {
+	if len(o.PublicHosts) == 0 {
+		return usagef("--public-host: at least one is needed")
+	}
+	for _, h := range o.PublicHosts {
+		if len(h) > 253 || !hostPattern().MatchString(h) && net.ParseIP(h) == nil {
+			return usagef("--public-host %q: not a host name", h)
+		}
+	}
+	beyond := ""
+	for flag, addr := range map[string]string{
+		"--api-listen": o.APIListen, "--mqtt-listen": o.MQTTListen,
+		"--device-https-listen": o.DeviceHTTPSListen, "--console-listen": o.ConsoleListen,
+	} {
+		if addr == "" {
+			continue
+		}
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			return usagef("%s %q: HOST:PORT is needed", flag, addr)
+		}
+		if !loopback(host) {
+			beyond = flag
+		}
+	}
+	if beyond != "" && len(o.PublicHosts) == 1 && o.PublicHosts[0] == DefaultHost {
+		return usagef("%s listens beyond loopback, but --public-host is still %q: devices and tools would be sent to themselves; "+
+			"set --public-host to the name under which they reach this server", beyond, DefaultHost)
+	}
+	return nil
+}
+
+// loopback reports whether a listen host can only be reached from this machine.
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// refusePlainHTTP reports whether the API port must answer HTTPS alone.
+func (o *Options) refusePlainHTTP() bool {
+	host, _, err := net.SplitHostPort(o.APIListen)
+	return err == nil && !loopback(host) && !o.InsecureHTTP
+}
+
+// IsUsage reports whether err is about the settings rather than the machine.
+func IsUsage(err error) bool {
+	_, ok := errors.AsType[*UsageError](err)
+	return ok
+}
