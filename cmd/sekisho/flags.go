@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// flags is a command's flag set whose values come from the flag, else the
+// environment, else the YAML file of --config, else the default.
+type flags struct {
+	*flag.FlagSet
+	t      *terminal
+	config string // the --config flag, on commands that have one
+	lists  map[string]*listFlag
+}
+
+func newFlags(t *terminal, name, args, about string) *flags {
+	f := &flags{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), t: t, lists: map[string]*listFlag{}}
+	f.SetOutput(io.Discard)
+	f.Usage = func() {
+		fmt.Fprintf(t.stdout, "%s\n\nUsage: sekisho %s [FLAGS]\n\n", about, strings.TrimSpace(name+" "+args))
+		f.VisitAll(func(fl *flag.Flag) {
+			kind, usage := flag.UnquoteUsage(fl)
+			fmt.Fprintf(t.stdout, "  --%s\n        %s", strings.TrimSpace(fl.Name+" "+strings.ToUpper(kind)), usage)
+			if fl.DefValue != "" && fl.DefValue != "false" {
+				fmt.Fprintf(t.stdout, " (default %s)", fl.DefValue)
+			}
+			fmt.Fprintln(t.stdout)
+		})
+	}
+	return f
+}
+
+// list adds a repeatable flag. In the environment its values stand with commas between.
+func (f *flags) list(p *[]string, name, usage string) {
+	l := &listFlag{p: p}
+	f.lists[name] = l
+	f.Var(l, name, usage)
+}
+
+// withConfig adds --config.
+func (f *flags) withConfig() {
+	f.StringVar(&f.config, "config", "", "YAML `file` whose keys are the names of these flags")
+}
+
+// parse reads args, which may mix flags and arguments, and wants exactly n arguments.
+func (f *flags) parse(args []string, n int) error {
+	var words []string
+	for {
+		if err := f.FlagSet.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return err
+			}
+			return usagef("%s", strings.ReplaceAll(err.Error(), "flag provided but not defined: -", "there is no flag --"))
+		}
+		rest := f.FlagSet.Args()
+		if len(rest) == 0 {
+			break
+		}
+		if len(args) > len(rest) && args[len(args)-len(rest)-1] == "--" {
+			words = append(words, rest...)
+			break
+		}
+		words = append(words, rest[0])
+		args = rest[1:]
+	}
+	if len(words) < n {
+		return usagef("an argument is missing")
+	}
+	if len(words) > n {
+		return usagef("%q: there is no such argument", words[n])
+	}
+	if err := f.fill(); err != nil {
+		return err
+	}
+	return f.FlagSet.Parse(append([]string{"--"}, words...))
+}
+
+// fill gives the flags that were not named their value from the environment or the file.
+func (f *flags) fill() error {
+	set := map[string]bool{}
+	f.Visit(func(fl *flag.Flag) { set[fl.Name] = true })
+	var problem error
+	f.VisitAll(func(fl *flag.Flag) {
+		env := "SEKISHO_" + strings.ToUpper(strings.ReplaceAll(fl.Name, "-", "_"))
+		v := f.t.getenv(env)
+		if set[fl.Name] || v == "" || problem != nil {
+			return
+		}
+		set[fl.Name] = true
+		values := []string{v}
+		if f.lists[fl.Name] != nil {
+			values = strings.Split(v, ",")
+		}
+		problem = f.assign(fl.Name, env, values)
+	})
+	if problem != nil || f.config == "" {
+		return problem
+	}
+	return f.fillFromFile(set)
+}
+
+func (f *flags) assign(name, from string, values []string) error {
+	for _, v := range values {
+		if err := f.Set(name, strings.TrimSpace(v)); err != nil {
+			return usagef("%s: %v", from, err)
+		}
+	}
+	return nil
+}
+
+func (f *flags) fillFromFile(set map[string]bool) error {
+	b, err := os.ReadFile(f.config)
+	if err != nil {
+		return usagef("--config: %v", err)
+	}
+	var doc map[string]yaml.Node
+	if err := yaml.NewDecoder(bytes.NewReader(b)).Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
+		return usagef("--config %s: %v", f.config, err)
+	}
+	keys := make([]string, 0, len(doc))
+	for k := range doc {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		if f.Lookup(k) == nil || k == "config" {
+			return usagef("--config %s: there is no setting %q", f.config, k)
+		}
+		node := doc[k]
+		var values []string
+		switch {
+		case node.Kind == yaml.ScalarNode:
+			values = []string{node.Value}
+		case node.Kind == yaml.SequenceNode && f.lists[k] != nil:
+			if err := node.Decode(&values); err != nil {
+				return usagef("--config %s: %s: %v", f.config, k, err)
+			}
+		default:
+			return usagef("--config %s: %s: a single value is needed", f.config, k)
+		}
+		if set[k] {
+			continue
+		}
+		if err := f.assign(k, f.config+": "+k, values); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listFlag is a repeatable flag whose first use replaces the default.
+type listFlag struct {
+	p     *[]string
+	given bool
+}
+
+// String renders the values for the usage text.
+func (l *listFlag) String() string {
+	if l.p == nil {
+		return ""
+	}
+	return strings.Join(*l.p, ",")
+}
+
+// Set adds one value.
+func (l *listFlag) Set(v string) error {
+	if v == "" {
+		return errors.New("must not be empty")
+	}
+	if !l.given {
+		l.given = true
+		*l.p = nil
+	}
+	*l.p = append(*l.p, v)
+	return nil
+}
+
+// pairs splits key=value words.
+func pairs(words []string) (map[string]string, error) {
+	if len(words) == 0 {
+		return nil, nil
+	}
+	m := map[string]string{}
+	for _, w := range words {
+		k, v, ok := strings.Cut(w, "=")
+		if !ok || k == "" {
+			return nil, usagef("%q: KEY=VALUE is needed", w)
+		}
+		m[k] = v
+	}
+	return m, nil
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"time"
+
+	"github.com/sekisho-iot/sekisho/internal/server"
+	"github.com/sekisho-iot/sekisho/internal/telemetry"
+)
+
+func serve(ctx context.Context, t *terminal, args []string) error {
+	o := server.DefaultOptions()
+	fs := newFlags(t, "serve", "", "Runs the server until it is told to stop (SIGTERM or Ctrl-C).")
+	logFormat := ""
+	fs.StringVar(&o.Data, "data", o.Data, "`folder` that holds everything Sekisho keeps; made 0700")
+	fs.StringVar(&o.Database, "database", "", "postgres `URL`; without it SQLite in the data folder")
+	fs.StringVar(&o.APIListen, "api-listen", o.APIListen, "`address` of the AWS APIs and S3, HTTP and HTTPS on the same port; empty turns it off")
+	fs.StringVar(&o.MQTTListen, "mqtt-listen", o.MQTTListen, "`address` of MQTT over mutual TLS")
+	fs.StringVar(&o.DeviceHTTPSListen, "device-https-listen", o.DeviceHTTPSListen, "`address` of the credential provider")
+	fs.StringVar(&o.ConsoleListen, "console-listen", o.ConsoleListen, "`address` of the console")
+	fs.StringVar(&o.SIMListen, "sim-listen", "", "`address` of the closed network")
+	fs.list(&o.PublicHosts, "public-host", "`name` under which clients reach this server; repeatable, the first is what DescribeEndpoint returns")
+	fs.StringVar(&o.TLSCert, "tls-cert", "", "PEM `file` with the server certificate to present instead of our own")
+	fs.StringVar(&o.TLSKey, "tls-key", "", "PEM `file` with its key")
+	fs.StringVar(&o.Region, "region", "", "`region` this server is; fixed at first start, us-east-1 unless given")
+	fs.StringVar(&o.AccountID, "account-id", "", "twelve-digit account `number`; fixed at first start, 000000000000 unless given")
+	fs.StringVar(&o.S3Durability, "s3-durability", o.S3Durability, "full, or fast to skip fsync")
+	fs.StringVar(&o.S3Engine, "s3-engine", o.S3Engine, "local")
+	fs.StringVar(&o.MQTTProfile, "mqtt-profile", o.MQTTProfile, "aws, or standard for OASIS semantics")
+	fs.BoolVar(&o.InsecureHTTP, "insecure-http", false, "serve plain HTTP beyond loopback as well")
+	fs.StringVar(&logFormat, "log-format", "", "text or json; text on a terminal, else json")
+	fs.withConfig()
+	if err := fs.parse(args, 0); err != nil {
+		return err
+	}
+	switch logFormat {
+	case "text", "json":
+	case "":
+		logFormat = "json"
+		if t.isTerminal {
+			logFormat = "text"
+		}
+	default:
+		return usagef("--log-format %q: text or json", logFormat)
+	}
+	o.AdminAccessKeyID = t.getenv("SEKISHO_ADMIN_ACCESS_KEY_ID")
+	o.AdminSecretAccessKey = t.getenv("SEKISHO_ADMIN_SECRET_ACCESS_KEY")
+	o.Version = buildVersion()
+	o.Now = time.Now
+	o.Rand = rand.Reader
+	o.Logger = slog.New(telemetry.NewHandler(t.stderr, logFormat))
+	s, err := server.New(ctx, o)
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx)
+}

@@ -1,0 +1,168 @@
+package server
+
+import (
+	"context"
+	"encoding/base32"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// Files of the data folder that `sekisho env` reads.
+const (
+	adminFile  = "admin.json"
+	RootCAFile = "root-ca.pem"
+)
+
+// adminKey is the account root's access key, as admin.json holds it (0600).
+type adminKey struct {
+	AccessKeyID     string `json:"accessKeyId"`
+	SecretAccessKey string `json:"secretAccessKey"`
+	Region          string `json:"region"`
+	AccountID       string `json:"accountId"`
+	PublicHost      string `json:"publicHost"`
+}
+
+// loadAdminKey reads the administrator's key, or makes it at first start.
+func loadAdminKey(o *Options) (adminKey, error) {
+	var k adminKey
+	b, err := os.ReadFile(filepath.Join(o.Data, adminFile))
+	switch {
+	case err == nil:
+		if err := json.Unmarshal(b, &k); err != nil {
+			return k, fmt.Errorf("%s: %w", adminFile, err)
+		}
+		return k, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return k, err
+	}
+	k.AccessKeyID, k.SecretAccessKey = o.AdminAccessKeyID, o.AdminSecretAccessKey
+	if k.AccessKeyID == "" {
+		var id [10]byte
+		var secret [30]byte
+		if _, err := io.ReadFull(o.Rand, id[:]); err != nil {
+			return k, err
+		}
+		if _, err := io.ReadFull(o.Rand, secret[:]); err != nil {
+			return k, err
+		}
+		k.AccessKeyID = "AKIA" + base32.StdEncoding.EncodeToString(id[:])
+		k.SecretAccessKey = base64.StdEncoding.EncodeToString(secret[:])
+	}
+	return k, nil
+}
+
+func (k adminKey) save(dir string) error {
+	b, err := json.MarshalIndent(k, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(dir, adminFile), append(b, '\n'), 0o600)
+}
+
+// ClientSettings are what a client of the server on a data folder needs to know.
+type ClientSettings struct {
+	Dir       string // absolute
+	Admin     adminKey
+	Endpoints Endpoints
+}
+
+// Variable is one environment variable.
+type Variable struct{ Name, Value string }
+
+// WaitForClient reads the settings of the server that runs on dir; where one
+// is starting, or is about to, it waits until ctx ends.
+func WaitForClient(ctx context.Context, dir string) (ClientSettings, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return ClientSettings{}, err
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		c, err := readClient(abs)
+		if err == nil {
+			return c, nil
+		}
+		select {
+		case <-ctx.Done():
+			return ClientSettings{}, fmt.Errorf("no server is running on %s: start one with `sekisho serve --data %s` (%w)", dir, dir, err)
+		case <-tick.C:
+		}
+	}
+}
+
+func readClient(dir string) (ClientSettings, error) {
+	if !locked(dir) {
+		return ClientSettings{}, errors.New("nothing holds the folder's lock")
+	}
+	c := ClientSettings{Dir: dir}
+	var err error
+	if c.Endpoints, err = ReadEndpoints(dir); err != nil {
+		return c, err
+	}
+	b, err := os.ReadFile(filepath.Join(dir, adminFile))
+	if err != nil {
+		return c, err
+	}
+	return c, json.Unmarshal(b, &c.Admin)
+}
+
+// locked reports whether a server holds dir: a killed one leaves its files, but not its lock.
+func locked(dir string) bool {
+	f, err := os.Open(filepath.Join(dir, "lock"))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
+}
+
+// Variables returns what `sekisho env` prints, in its order.
+func (c ClientSettings) Variables() []Variable {
+	rootCA := filepath.Join(c.Dir, RootCAFile)
+	v := []Variable{
+		{"AWS_ACCESS_KEY_ID", c.Admin.AccessKeyID},
+		{"AWS_SECRET_ACCESS_KEY", c.Admin.SecretAccessKey},
+		{"AWS_REGION", c.Admin.Region},
+		{"AWS_DEFAULT_REGION", c.Admin.Region},
+	}
+	if c.Endpoints.API != "" {
+		v = append(v, Variable{"AWS_ENDPOINT_URL", apiURL(c.Endpoints.API, c.Admin.PublicHost)})
+	}
+	v = append(v, Variable{"AWS_CA_BUNDLE", rootCA}, Variable{"SEKISHO_ROOT_CA", rootCA})
+	if c.Endpoints.MQTT != "" {
+		v = append(v, Variable{"SEKISHO_MQTT_ENDPOINT", reachable(c.Endpoints.MQTT, c.Admin.PublicHost)})
+	}
+	if c.Endpoints.DeviceHTTPS != "" {
+		v = append(v, Variable{"SEKISHO_CREDENTIAL_ENDPOINT", reachable(c.Endpoints.DeviceHTTPS, c.Admin.PublicHost)})
+	}
+	return v
+}
+
+// apiURL is plain HTTP to a loopback address, since a host name would make
+// some S3 clients use bucket.localhost, which does not resolve everywhere.
+func apiURL(addr, publicHost string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err == nil && loopback(host) {
+		return "http://" + addr
+	}
+	return "https://" + net.JoinHostPort(publicHost, port)
+}
+
+// reachable is the bound address where it is a loopback one, else the public host's.
+func reachable(addr, publicHost string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err == nil && loopback(host) {
+		return addr
+	}
+	return net.JoinHostPort(publicHost, port)
+}
