@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -142,10 +143,8 @@ func (c *Client) Call(ctx context.Context, service, method, path string, header 
 	for k, v := range header {
 		req.Header.Set(k, v)
 	}
-	sum := sha256.Sum256(body)
-	creds := aws.Credentials{AccessKeyID: c.cfg.AccessKeyID, SecretAccessKey: c.cfg.SecretAccessKey, SessionToken: c.cfg.SessionToken}
-	if err := c.signer.SignHTTP(ctx, creds, req, hex.EncodeToString(sum[:]), service, c.cfg.Region, c.cfg.Now()); err != nil {
-		return fmt.Errorf("sign: %w", err)
+	if err := c.sign(ctx, req, body, service); err != nil {
+		return err
 	}
 	return c.do(req, out)
 }
@@ -196,8 +195,14 @@ func answerError(res *http.Response, body []byte) error {
 		Message  string `json:"message"`
 		Message2 string `json:"Message"`
 	}
-	_ = json.Unmarshal(body, &m)
-	e := &Error{Status: res.StatusCode, Message: m.Message, Code: res.Header.Get("X-Amzn-Errortype")}
+	e := &Error{Status: res.StatusCode, Code: res.Header.Get("X-Amzn-Errortype")}
+	var x struct {
+		Error struct{ Code, Message string }
+	}
+	if json.Unmarshal(body, &m) != nil && xml.Unmarshal(body, &x) == nil {
+		e.Code, m.Message = x.Error.Code, x.Error.Message
+	}
+	e.Message = m.Message
 	if e.Message == "" {
 		e.Message = m.Message2
 	}
@@ -206,4 +211,31 @@ func answerError(res *http.Response, body []byte) error {
 		e.Code = res.Status
 	}
 	return e
+}
+
+// Query makes one signed request to a query service (IAM, STS) and discards the answer.
+func (c *Client) Query(ctx context.Context, service, version, action string, params map[string]string) error {
+	form := url.Values{"Action": {action}, "Version": {version}}
+	for k, v := range params {
+		form.Set(k, v)
+	}
+	body := form.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.base.String(), "/")+"/", strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+	if err := c.sign(ctx, req, []byte(body), service); err != nil {
+		return err
+	}
+	return c.do(req, nil)
+}
+
+func (c *Client) sign(ctx context.Context, req *http.Request, body []byte, service string) error {
+	sum := sha256.Sum256(body)
+	creds := aws.Credentials{AccessKeyID: c.cfg.AccessKeyID, SecretAccessKey: c.cfg.SecretAccessKey, SessionToken: c.cfg.SessionToken}
+	if err := c.signer.SignHTTP(ctx, creds, req, hex.EncodeToString(sum[:]), service, c.cfg.Region, c.cfg.Now()); err != nil {
+		return fmt.Errorf("sign: %w", err)
+	}
+	return nil
 }
