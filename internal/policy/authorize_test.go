@@ -1,0 +1,98 @@
+package policy_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/sekisho-iot/sekisho/internal/policy"
+)
+
+// tenStatements is the shape of a device's role in the field: variables,
+// wildcards and conditions in every place.
+const tenStatements = `{"Version":"2012-10-17","Statement":[
+ {"Sid":"Own","Effect":"Allow","Action":["s3:PutObject","s3:GetObject"],"Resource":"arn:aws:s3:::data/${credentials-iot:ThingName}/*"},
+ {"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::data","Condition":{"StringLike":{"s3:prefix":"${credentials-iot:ThingName}/*"}}},
+ {"Effect":"Allow","Action":"s3:Get*","Resource":["arn:aws:s3:::firmware/${credentials-iot:ThingTypeName}/*","arn:aws:s3:::public/*"]},
+ {"Effect":"Deny","Action":"s3:*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"false"}}},
+ {"Effect":"Deny","Action":"s3:*","Resource":"*","Condition":{"NotIpAddress":{"aws:SourceIp":["10.0.0.0/8","2001:db8::/32"]}}},
+ {"Effect":"Deny","Action":"s3:DeleteObject*","NotResource":"arn:aws:s3:::data/${credentials-iot:ThingName}/tmp/*"},
+ {"Effect":"Deny","Action":"s3:PutObject","Resource":"arn:aws:s3:::data/*/locked/*"},
+ {"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateLessThan":{"aws:TokenIssueTime":"2020-01-01T00:00:00Z"}}},
+ {"Effect":"Allow","Action":"sts:AssumeRole","Resource":"arn:aws:iam::*:role/device-?"},
+ {"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::archive/${aws:PrincipalTag/team, 'none'}/*","Condition":{"NumericLessThan":{"s3:max-keys":100},"ForAnyValue:StringEquals":{"aws:TagKeys":["a","b"]}}}
+]}`
+
+func compile(tb testing.TB, use policy.Use, src string) *policy.Policy {
+	tb.Helper()
+	p, err := policy.Compile(use, "test", []byte(src))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return p
+}
+
+func tenStatementsRequest(tb testing.TB) (*policy.Grants, *policy.Request) {
+	tb.Helper()
+	g := &policy.Grants{
+		Identity: policy.Set{compile(tb, policy.Identity, tenStatements)},
+	}
+	r := &policy.Request{
+		Action:   "s3:PutObject",
+		Resource: "arn:aws:s3:::data/thing_x/2026/01/02/image.jpg",
+		Principal: policy.Principal{
+			Account: "000000000000",
+			ARN:     "arn:aws:sts::000000000000:assumed-role/s3_role/0123",
+			RoleARN: "arn:aws:iam::000000000000:role/s3_role",
+			UserID:  "AROAEXAMPLEEXAMPLE:0123",
+		},
+		Keys: policy.KeyMap{
+			"credentials-iot:thingname":     policy.One("thing_x"),
+			"credentials-iot:thingtypename": policy.One("camera"),
+			"aws:securetransport":           policy.One("true"),
+			"aws:sourceip":                  policy.One("10.1.2.3"),
+			"aws:tokenissuetime":            policy.One("2026-01-02T03:04:05Z"),
+			"aws:tagkeys":                   policy.Many([]string{"b", "c"}),
+			"s3:max-keys":                   policy.One("10"),
+			"s3:prefix":                     policy.One("thing_x/"),
+		},
+	}
+	return g, r
+}
+
+func TestAuthorizeDoesNotAllocate(t *testing.T) {
+	g, r := tenStatementsRequest(t)
+	for _, action := range []string{"s3:PutObject", "s3:GetObject", "s3:ListBucket", "s3:DeleteObject", "sts:AssumeRole"} {
+		for _, arn := range []string{"arn:aws:s3:::data/thing_x/a", "arn:aws:s3:::data/other/a", "arn:aws:s3:::archive/none/a", "arn:aws:s3:::data"} {
+			r.Action, r.Resource = action, arn
+			if n := testing.AllocsPerRun(100, func() { g.Authorize(r) }); n != 0 {
+				t.Errorf("%s on %s: %v allocations", action, arn, n)
+			}
+		}
+	}
+}
+
+func BenchmarkAuthorize(b *testing.B) {
+	g, r := tenStatementsRequest(b)
+	if d := g.Authorize(r); !d.Allowed() {
+		b.Fatal(g.Explain(r))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		g.Authorize(r)
+	}
+}
+
+func BenchmarkWildcardAttack(b *testing.B) {
+	p := compile(b, policy.Identity, attack(50))
+	s := policy.Set{p}
+	r := &policy.Request{Action: "s3:GetObject", Resource: "arn:aws:s3:::" + strings.Repeat("a", 1000)}
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Evaluate(r)
+	}
+}
+
+func attack(stars int) string {
+	return fmt.Sprintf(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::%sb"}}`, strings.Repeat("*a", stars))
+}
