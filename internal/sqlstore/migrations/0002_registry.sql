@@ -84,10 +84,11 @@ CREATE TABLE iot_policy_targets (
 );
 CREATE INDEX iot_policy_targets_by_target ON iot_policy_targets (target, policy_name);
 
--- Tags of everything of the IoT service that has an ARN.
+-- Tags of everything of the IoT service that has an ARN; resource is the ARN's
+-- last part, as in policy/NAME.
 CREATE TABLE iot_tags (
-    arn   text NOT NULL,
-    name  text NOT NULL,
-    value text NOT NULL,
-    PRIMARY KEY (arn, name)
+    resource text NOT NULL,
+    name     text NOT NULL,
+    value    text NOT NULL,
+    PRIMARY KEY (resource, name)
 );

@@ -1,0 +1,78 @@
+package pki
+
+import (
+	"crypto/rsa"
+	"io"
+	"sync"
+	"time"
+)
+
+// keyBits is the size of the keys that CreateKeysAndCertificate makes.
+const keyBits = 2048
+
+// KeyPool makes RSA keys ahead of need, one at a time and for at most half of
+// one processor, because a key takes a tenth of a second and more.
+type KeyPool struct {
+	rand  io.Reader
+	keys  chan *rsa.PrivateKey
+	stop  chan struct{}
+	done  chan struct{}
+	close sync.Once
+}
+
+// NewKeyPool returns a pool of at most size keys; it begins to fill after delay.
+func NewKeyPool(size int, delay time.Duration, rand io.Reader) *KeyPool {
+	p := &KeyPool{rand: rand, keys: make(chan *rsa.PrivateKey, size), stop: make(chan struct{}), done: make(chan struct{})}
+	go p.fill(delay)
+	return p
+}
+
+// Key returns a key that nobody else gets: a ready one, or else a new one.
+func (p *KeyPool) Key() (*rsa.PrivateKey, error) {
+	select {
+	case k := <-p.keys:
+		return k, nil
+	default:
+		return rsa.GenerateKey(p.rand, keyBits)
+	}
+}
+
+// Ready returns how many keys are ready.
+func (p *KeyPool) Ready() int { return len(p.keys) }
+
+// Close ends the filling and waits for it. It is idempotent; Key goes on to work.
+func (p *KeyPool) Close() {
+	p.close.Do(func() { close(p.stop) })
+	<-p.done
+}
+
+func (p *KeyPool) fill(pause time.Duration) {
+	defer close(p.done)
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-p.stop:
+			return
+		}
+		k, took, err := p.generate()
+		if err != nil {
+			return // without randomness there are no keys; Key says so to who asks
+		}
+		select {
+		case p.keys <- k:
+		case <-p.stop:
+			return
+		}
+		timer.Reset(took)
+	}
+}
+
+// generate also measures how long the processor was busy, which is no
+// business of the injected clock.
+func (p *KeyPool) generate() (*rsa.PrivateKey, time.Duration, error) {
+	start := time.Now() //nolint:forbidigo // measures the processor, not the service's time
+	k, err := rsa.GenerateKey(p.rand, keyBits)
+	return k, time.Since(start), err //nolint:forbidigo // likewise
+}
