@@ -1,0 +1,171 @@
+package awsapi
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// Fault says what is wrong with a message. The set is closed.
+type Fault uint8
+
+// The faults.
+const (
+	FaultSyntax     Fault = iota + 1 // the body, path or query does not parse
+	FaultType                        // a value of the wrong type or out of its range
+	FaultMissing                     // a required member is absent
+	FaultConstraint                  // a value breaks a constraint of the model
+	FaultTooLarge                    // more bytes, depth or elements than are read
+	FaultOperation                   // no such operation
+	FaultMethod                      // the resource exists, the method does not
+)
+
+// DecodeError is a request that is not what the model asks for.
+type DecodeError struct {
+	Fault    Fault
+	Member   string   // path of the (first) member concerned: "tags.1.member.key"
+	Location Location // where that member travels
+	Message  string   // for the caller
+}
+
+// Error renders the error for logs.
+func (e *DecodeError) Error() string { return e.Message }
+
+func fault(f Fault, member, format string, args ...any) *DecodeError {
+	return &DecodeError{Fault: f, Member: member, Message: fmt.Sprintf(format, args...)}
+}
+
+// APIError is an error as a caller sees it.
+type APIError struct {
+	Code        string
+	Status      int
+	Message     string
+	ResourceID  string  // rest-json
+	ResourceARN string  // rest-json
+	Resource    string  // rest-xml: the path that was asked for
+	Fields      []Param // rest-xml: further elements, such as Region
+}
+
+// Describe returns the error that a service answers a *DecodeError with, and
+// false for any other error.
+func (s *Service) Describe(err error) (APIError, bool) {
+	e, ok := errors.AsType[*DecodeError](err)
+	if !ok {
+		return APIError{}, false
+	}
+	a := APIError{Status: http.StatusBadRequest, Message: e.Message}
+	switch s.Protocol {
+	case RESTXML:
+		s.describeXML(&a, e)
+	case Query:
+		a.Code = map[Fault]string{
+			FaultSyntax: "MalformedInput", FaultType: "MalformedInput", FaultMissing: "ValidationError",
+			FaultConstraint: "ValidationError", FaultTooLarge: "RequestEntityTooLarge",
+			FaultOperation: "InvalidAction", FaultMethod: "InvalidAction",
+		}[e.Fault]
+	case RESTJSON, AWSJSON:
+		invalid := "ValidationException"
+		switch s.Name {
+		case "iot", "iot-data", "iot-jobs-data":
+			invalid = "InvalidRequestException"
+		}
+		a.Code = map[Fault]string{
+			FaultSyntax: "SerializationException", FaultType: "SerializationException", FaultMissing: invalid,
+			FaultConstraint: invalid, FaultTooLarge: "RequestEntityTooLargeException",
+			FaultOperation: "UnknownOperationException", FaultMethod: "UnknownOperationException",
+		}[e.Fault]
+		if a.Code == "UnknownOperationException" && s.Protocol == RESTJSON {
+			a.Status = http.StatusNotFound
+		}
+	}
+	if e.Fault == FaultTooLarge && s.Protocol != RESTXML {
+		a.Status = http.StatusRequestEntityTooLarge
+	}
+	return a, true
+}
+
+// describeXML gives S3's codes (S3 API reference, "Error responses").
+func (s *Service) describeXML(a *APIError, e *DecodeError) {
+	switch e.Fault {
+	case FaultTooLarge:
+		a.Code, a.Message = "MaxMessageLengthExceeded", "Your request was too big."
+	case FaultOperation, FaultMethod:
+		a.Code, a.Status = "MethodNotAllowed", http.StatusMethodNotAllowed
+		a.Message = "The specified method is not allowed against this resource."
+	case FaultSyntax, FaultType, FaultMissing, FaultConstraint:
+		if e.Location != Body || e.Member == "" && e.Fault == FaultSyntax && e.Location == URI {
+			a.Code = "InvalidArgument"
+			return
+		}
+		a.Code = "MalformedXML"
+		a.Message = "The XML you provided was not well-formed or did not validate against our published schema"
+	}
+}
+
+// WriteError writes an error in the envelope of the service's protocol.
+func WriteError(w http.ResponseWriter, s *Service, requestID string, e APIError) error {
+	h := w.Header()
+	setRequestID(h, s.Protocol, requestID)
+	h.Del("Content-Length")
+	var body []byte
+	switch s.Protocol {
+	case Query:
+		h.Set("Content-Type", "text/xml")
+		body = queryError(s, requestID, e)
+	case RESTXML:
+		h.Set("Content-Type", "application/xml")
+		body = xmlError(requestID, e)
+	case AWSJSON:
+		h.Set("Content-Type", "application/x-amz-json-"+cmp.Or(s.JSONVersion, "1.0"))
+		body = append(appendJSONString([]byte(`{"__type":`), e.Code), `,"message":`...)
+		body = append(appendJSONString(body, e.Message), '}')
+	case RESTJSON:
+		h.Set("Content-Type", "application/json")
+		h.Set("X-Amzn-Errortype", headerText(e.Code))
+		body = appendJSONString([]byte(`{"message":`), e.Message)
+		for _, f := range []Param{{"resourceId", e.ResourceID}, {"resourceArn", e.ResourceARN}} {
+			if f.Value != "" {
+				body = append(body, `,"`+f.Name+`":`...)
+				body = appendJSONString(body, f.Value)
+			}
+		}
+		body = append(body, '}')
+	}
+	return finish(w, e.Status, body)
+}
+
+func queryError(s *Service, requestID string, e APIError) []byte {
+	x := xmlWriter{buf: xmlDeclaration(nil)}
+	x.open("ErrorResponse", namespaceAttr("", s.XMLNamespace))
+	x.open("Error", "")
+	if e.Status < http.StatusInternalServerError {
+		x.leaf("Type", "Sender")
+	} else {
+		x.leaf("Type", "Receiver")
+	}
+	x.leaf("Code", e.Code)
+	x.leaf("Message", e.Message)
+	x.close("Error")
+	x.leaf("RequestId", requestID)
+	x.close("ErrorResponse")
+	return x.buf
+}
+
+// xmlError is S3's envelope, which has no wrapper and no namespace.
+func xmlError(requestID string, e APIError) []byte {
+	x := xmlWriter{buf: xmlDeclaration(nil)}
+	x.open("Error", "")
+	x.leaf("Code", e.Code)
+	x.leaf("Message", e.Message)
+	for _, f := range e.Fields {
+		x.leaf(f.Name, f.Value)
+	}
+	if e.Resource != "" {
+		x.leaf("Resource", e.Resource)
+	}
+	x.leaf("RequestId", requestID)
+	x.leaf("HostId", hostID(requestID))
+	x.close("Error")
+	return x.buf
+}
