@@ -1,0 +1,96 @@
+# The main job's set-up as an operator keeps it. Endpoint and keys come from the
+# environment.
+terraform {
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 5.100"
+    }
+  }
+}
+
+provider "aws" {}
+
+data "aws_caller_identity" "me" {}
+
+data "aws_iot_endpoint" "credentials" {
+  endpoint_type = "iot:CredentialProvider"
+}
+
+resource "aws_iot_thing" "camera" {
+  name       = "tf-camera"
+  attributes = { site = var.site }
+}
+
+variable "site" {
+  default = "osaka"
+}
+
+resource "aws_iot_certificate" "camera" {
+  active = true
+}
+
+resource "aws_iot_thing_principal_attachment" "camera" {
+  thing     = aws_iot_thing.camera.name
+  principal = aws_iot_certificate.camera.arn
+}
+
+resource "aws_iam_role" "upload" {
+  name = "tf-upload"
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Action    = "sts:AssumeRole"
+      Principal = { Service = "credentials.iot.amazonaws.com" }
+    }]
+  })
+  tags = { team = "blue" }
+}
+
+resource "aws_iam_policy" "upload" {
+  name = "tf-upload"
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect   = "Allow"
+      Action   = ["s3:PutObject"]
+      Resource = "arn:aws:s3:::tf-${var.site}/$${credentials-iot:ThingName}/*"
+    }]
+  })
+}
+
+resource "aws_iam_role_policy_attachment" "upload" {
+  role       = aws_iam_role.upload.name
+  policy_arn = aws_iam_policy.upload.arn
+}
+
+resource "aws_iot_role_alias" "upload" {
+  alias    = "tf-upload"
+  role_arn = aws_iam_role.upload.arn
+}
+
+resource "aws_iot_policy" "upload" {
+  name = "tf-upload"
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect   = "Allow"
+      Action   = "iot:AssumeRoleWithCertificate"
+      Resource = aws_iot_role_alias.upload.arn
+    }]
+  })
+}
+
+resource "aws_iot_policy_attachment" "upload" {
+  policy = aws_iot_policy.upload.name
+  target = aws_iot_certificate.camera.arn
+}
+
+output "endpoint" {
+  value = data.aws_iot_endpoint.credentials.endpoint_address
+}
+
+output "account" {
+  value = data.aws_caller_identity.me.account_id
+}
