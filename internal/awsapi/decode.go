@@ -222,7 +222,7 @@ func (f *field) fromHeader(member reflect.Value, values []string) error {
 // fromHeaders collects every header with the member's prefix. Names are lower
 // case, as S3 keeps them.
 func (f *field) fromHeaders(member reflect.Value, h http.Header) error {
-	m, prefix := reflect.MakeMap(f.node.typ), strings.ToLower(f.canonical)
+	m, prefix := reflect.MakeMap(f.node.typ), strings.ToLower(f.LocationName)
 	for name, values := range h {
 		suffix, ok := strings.CutPrefix(strings.ToLower(name), prefix)
 		if !ok || suffix == "" {

@@ -90,7 +90,7 @@ func (b *Binding) encodeRest(p *plan, v reflect.Value, h http.Header) int {
 		case Headers:
 			for _, k := range sortedKeys(member) {
 				value, _ := present(member.MapIndex(k))
-				h.Set(f.wire()+k.String(), headerText(value.String()))
+				h.Set(f.LocationName+k.String(), headerText(value.String()))
 			}
 		case Body, URI, Querystring:
 		}

@@ -2,7 +2,6 @@ package awsapi
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/http"
 )
@@ -45,62 +44,6 @@ type APIError struct {
 	ResourceARN string  // rest-json
 	Resource    string  // rest-xml: the path that was asked for
 	Fields      []Param // rest-xml: further elements, such as Region
-}
-
-// Describe returns the error that a service answers a *DecodeError with, and
-// false for any other error.
-func (s *Service) Describe(err error) (APIError, bool) {
-	e, ok := errors.AsType[*DecodeError](err)
-	if !ok {
-		return APIError{}, false
-	}
-	a := APIError{Status: http.StatusBadRequest, Message: e.Message}
-	switch s.Protocol {
-	case RESTXML:
-		s.describeXML(&a, e)
-	case Query:
-		a.Code = map[Fault]string{
-			FaultSyntax: "MalformedInput", FaultType: "MalformedInput", FaultMissing: "ValidationError",
-			FaultConstraint: "ValidationError", FaultTooLarge: "RequestEntityTooLarge",
-			FaultOperation: "InvalidAction", FaultMethod: "InvalidAction",
-		}[e.Fault]
-	case RESTJSON, AWSJSON:
-		invalid := "ValidationException"
-		switch s.Name {
-		case "iot", "iot-data", "iot-jobs-data":
-			invalid = "InvalidRequestException"
-		}
-		a.Code = map[Fault]string{
-			FaultSyntax: "SerializationException", FaultType: "SerializationException", FaultMissing: invalid,
-			FaultConstraint: invalid, FaultTooLarge: "RequestEntityTooLargeException",
-			FaultOperation: "UnknownOperationException", FaultMethod: "UnknownOperationException",
-		}[e.Fault]
-		if a.Code == "UnknownOperationException" && s.Protocol == RESTJSON {
-			a.Status = http.StatusNotFound
-		}
-	}
-	if e.Fault == FaultTooLarge && s.Protocol != RESTXML {
-		a.Status = http.StatusRequestEntityTooLarge
-	}
-	return a, true
-}
-
-// describeXML gives S3's codes (S3 API reference, "Error responses").
-func (s *Service) describeXML(a *APIError, e *DecodeError) {
-	switch e.Fault {
-	case FaultTooLarge:
-		a.Code, a.Message = "MaxMessageLengthExceeded", "Your request was too big."
-	case FaultOperation, FaultMethod:
-		a.Code, a.Status = "MethodNotAllowed", http.StatusMethodNotAllowed
-		a.Message = "The specified method is not allowed against this resource."
-	case FaultSyntax, FaultType, FaultMissing, FaultConstraint:
-		if e.Location != Body || e.Member == "" && e.Fault == FaultSyntax && e.Location == URI {
-			a.Code = "InvalidArgument"
-			return
-		}
-		a.Code = "MalformedXML"
-		a.Message = "The XML you provided was not well-formed or did not validate against our published schema"
-	}
 }
 
 // WriteError writes an error in the envelope of the service's protocol.

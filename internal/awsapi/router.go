@@ -199,9 +199,10 @@ func (rt *Router) matchForm(r *http.Request, body []byte) (*Binding, error) {
 }
 
 func (rt *Router) matchTarget(r *http.Request) (*Binding, error) {
-	prefix, name, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	target := r.Header.Get("X-Amz-Target")
+	name := target[strings.LastIndexByte(target, '.')+1:]
 	b := rt.bindings[name]
-	if b == nil || prefix != rt.service.TargetPrefix {
+	if b == nil || target != rt.service.TargetPrefix+"."+name {
 		return nil, fault(FaultOperation, "", "Unknown operation %s", echoName(name))
 	}
 	if r.Method != http.MethodPost {
