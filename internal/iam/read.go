@@ -1,0 +1,224 @@
+package iam
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sekisho-iot/sekisho/internal/iot"
+	"github.com/sekisho-iot/sekisho/internal/policy"
+)
+
+// RoleGrants is what decisions need of a role. It is shared: nothing in it may be changed.
+type RoleGrants struct {
+	ID, Name, ARN      string
+	MaxSessionDuration time.Duration
+	Trust              *policy.Policy
+	Identity           policy.Set
+	Boundary           policy.Set
+	HasBoundary        bool
+	Tags               [][2]string // key and value
+}
+
+// KeyGrants is what decisions need of a long-term access key and its holder.
+type KeyGrants struct {
+	ID, Secret  string
+	Active      bool
+	Root        bool
+	UserID      string // "" for the root
+	UserName    string
+	UserARN     string
+	Identity    policy.Set
+	Boundary    policy.Set
+	HasBoundary bool
+	Tags        [][2]string
+}
+
+type userGrants struct {
+	id, arn     string
+	identity    policy.Set
+	boundary    policy.Set
+	hasBoundary bool
+	tags        [][2]string
+}
+
+type keyRecord struct {
+	secret           string
+	active           bool
+	userID, userName string
+}
+
+// RoleGrants returns a role by name, out of memory once it is known.
+func (s *Service) RoleGrants(ctx context.Context, name string) (RoleGrants, error) {
+	r, err := s.roles.Get(ctx, name)
+	if err != nil {
+		return RoleGrants{}, err
+	}
+	return *r, nil
+}
+
+// RoleGrantsByID returns the role that has this unique id, whatever its name.
+func (s *Service) RoleGrantsByID(ctx context.Context, id string) (RoleGrants, error) {
+	name, err := s.roleNames.Get(ctx, id)
+	if err != nil {
+		return RoleGrants{}, err
+	}
+	r, err := s.roles.Get(ctx, name)
+	if err != nil {
+		return RoleGrants{}, err
+	}
+	if r.ID != id { // deleted, and another one created under the name
+		s.roleNames.Drop(id)
+		return RoleGrants{}, iot.Errorf(iot.KindNotFound, "role", "The role with id %s cannot be found.", id)
+	}
+	return *r, nil
+}
+
+// KeyGrants returns an access key with its holder, out of memory once it is known.
+func (s *Service) KeyGrants(ctx context.Context, id string) (KeyGrants, error) {
+	k, err := s.keys.Get(ctx, id)
+	if err != nil {
+		return KeyGrants{}, err
+	}
+	g := KeyGrants{ID: id, Secret: k.secret, Active: k.active, Root: k.userID == ""}
+	if g.Root {
+		g.UserARN = s.arn("root")
+		return g, nil
+	}
+	u, err := s.users.Get(ctx, k.userName)
+	if err != nil {
+		return KeyGrants{}, err
+	}
+	if u.id != k.userID {
+		return KeyGrants{}, iot.Errorf(iot.KindNotFound, "access-key", "The Access Key with id %s cannot be found.", id)
+	}
+	g.UserID, g.UserName, g.UserARN = u.id, k.userName, u.arn
+	g.Identity, g.Boundary, g.HasBoundary, g.Tags = u.identity, u.boundary, u.hasBoundary, u.tags
+	return g, nil
+}
+
+// ManagedPolicy returns the compiled default version of a managed policy.
+func (s *Service) ManagedPolicy(ctx context.Context, arn string) (*policy.Policy, error) {
+	return s.documents.Get(ctx, arn)
+}
+
+func (s *Service) loadDocument(ctx context.Context, arn string) (*policy.Policy, error) {
+	if b, ok := s.builtin[arn]; ok {
+		return b.compiled, nil
+	}
+	if !strings.HasPrefix(arn, s.arn("policy/")) {
+		return nil, NotAttachable(arn)
+	}
+	v, err := s.store.Version(ctx, arn, 0)
+	if err != nil {
+		return nil, err
+	}
+	p, err := policy.Compile(policy.Identity, arn, []byte(v.Document))
+	if err != nil {
+		return nil, fmt.Errorf("compile stored policy %s version %d: %w", arn, v.Version, err)
+	}
+	return p, nil
+}
+
+func (s *Service) loadRoleName(ctx context.Context, id string) (string, error) {
+	return s.store.RoleName(ctx, id)
+}
+
+func (s *Service) loadRole(ctx context.Context, name string) (*RoleGrants, error) {
+	r, err := s.store.Role(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	trust, err := policy.Compile(policy.Trust, trustName(name), []byte(r.Trust))
+	if err != nil {
+		return nil, fmt.Errorf("compile stored trust policy of %s: %w", name, err)
+	}
+	g := &RoleGrants{
+		ID: r.ID, Name: r.Name, ARN: r.ARN,
+		MaxSessionDuration: time.Duration(r.MaxSessionDuration) * time.Second,
+		Trust:              trust,
+		Tags:               pairs(r.Tags),
+	}
+	if g.Identity, err = s.policiesOf(ctx, Holder{RoleHolder, name}, r.ID); err != nil {
+		return nil, err
+	}
+	g.Boundary, g.HasBoundary, err = s.boundaryOf(ctx, r.Boundary)
+	return g, err
+}
+
+func (s *Service) loadUser(ctx context.Context, name string) (*userGrants, error) {
+	u, err := s.store.User(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	g := &userGrants{id: u.ID, arn: u.ARN, tags: pairs(u.Tags)}
+	if g.identity, err = s.policiesOf(ctx, Holder{UserHolder, name}, u.ID); err != nil {
+		return nil, err
+	}
+	g.boundary, g.hasBoundary, err = s.boundaryOf(ctx, u.Boundary)
+	return g, err
+}
+
+func (s *Service) loadKey(ctx context.Context, id string) (*keyRecord, error) {
+	k, err := s.store.Key(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := s.sealer.Open(k.Sealed, []byte(k.ID))
+	if err != nil {
+		return nil, fmt.Errorf("open the secret of access key %s: %w", id, err)
+	}
+	return &keyRecord{secret: string(secret), active: k.Active, userID: k.UserID, userName: k.UserName}, nil
+}
+
+// policiesOf compiles what is embedded in and attached to the holder with this
+// id. A policy that cannot be had fails the whole: what is missing might have
+// been a Deny.
+func (s *Service) policiesOf(ctx context.Context, h Holder, id string) (policy.Set, error) {
+	held, err := s.store.Held(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	if held.ID != id {
+		return nil, fmt.Errorf("load policies of %s %s: it was replaced meanwhile", h.Kind, h.Name)
+	}
+	set := make(policy.Set, 0, len(held.Inline)+len(held.Attached))
+	for _, in := range held.Inline {
+		p, err := policy.Compile(policy.Identity, inlineName(h, in.Name), []byte(in.Document))
+		if err != nil {
+			return nil, fmt.Errorf("compile stored %s: %w", inlineName(h, in.Name), err)
+		}
+		set = append(set, p)
+	}
+	for _, arn := range held.Attached {
+		p, err := s.documents.Get(ctx, arn)
+		if err != nil {
+			return nil, fmt.Errorf("load policy of %s %s: %s", h.Kind, h.Name, err.Error()) //nolint:errorlint // a policy gone is no answer to who asks about a holder
+		}
+		set = append(set, p)
+	}
+	return set, nil
+}
+
+func (s *Service) boundaryOf(ctx context.Context, arn string) (policy.Set, bool, error) {
+	if arn == "" {
+		return nil, false, nil
+	}
+	p, err := s.documents.Get(ctx, arn)
+	if err != nil {
+		return nil, true, fmt.Errorf("load boundary: %s", err.Error()) //nolint:errorlint // likewise
+	}
+	return policy.Set{p}, true, nil
+}
+
+func pairs(tags []Tag) [][2]string {
+	if len(tags) == 0 {
+		return nil
+	}
+	list := make([][2]string, len(tags))
+	for i, t := range tags {
+		list[i] = [2]string{t.Key, t.Value}
+	}
+	return list
+}

@@ -1,0 +1,198 @@
+package iam
+
+import (
+	"context"
+	"time"
+)
+
+// Tag is one tag of a role, user or policy. Keys differ by more than case.
+type Tag struct{ Key, Value string }
+
+// Role is a role as it is stored.
+type Role struct {
+	ID, Name, Path     string
+	ARN                string
+	Description        string
+	MaxSessionDuration int    // seconds
+	Trust              string // policy document
+	Boundary           string // ARN of the managed policy; "" for none
+	CreatedAt          time.Time
+	Tags               []Tag
+}
+
+// RoleChange holds what UpdateRole and its kin set; nil leaves a field alone.
+type RoleChange struct {
+	Description        *string
+	MaxSessionDuration *int
+	Trust              *string
+}
+
+// User is a user as it is stored.
+type User struct {
+	ID, Name, Path string
+	ARN            string
+	Boundary       string
+	CreatedAt      time.Time
+	Tags           []Tag
+}
+
+// Policy is a managed policy without its documents.
+type Policy struct {
+	ID, ARN, Name, Path string
+	Description         string
+	DefaultVersion      int
+	Attachments         int // roles and users it is attached to
+	Boundaries          int // roles and users it is the boundary of
+	CreatedAt           time.Time
+	UpdatedAt           time.Time
+	Tags                []Tag
+	AWS                 bool // built in
+}
+
+// PolicyVersion is one document of a managed policy.
+type PolicyVersion struct {
+	Version   int
+	Document  string
+	Default   bool
+	CreatedAt time.Time
+}
+
+// AccessKey is a long-term key. One with no user belongs to the account root.
+type AccessKey struct {
+	ID               string
+	UserID, UserName string
+	Active           bool
+	Sealed           []byte // the secret, by the Sealer, in the context of ID
+	CreatedAt        time.Time
+}
+
+// HolderKind says what kind of principal policies hang on.
+type HolderKind uint8
+
+// The kinds of holders.
+const (
+	RoleHolder HolderKind = iota + 1
+	UserHolder
+)
+
+// String returns "role" or "user".
+func (k HolderKind) String() string {
+	if k == UserHolder {
+		return "user"
+	}
+	return "role"
+}
+
+// Holder names a role or user.
+type Holder struct {
+	Kind HolderKind
+	Name string
+}
+
+// InlinePolicy is a policy embedded in a role or user.
+type InlinePolicy struct{ Name, Document string }
+
+// Attachment is a managed policy on a role or user.
+type Attachment struct{ Name, ARN string }
+
+// Held is what hangs on a holder.
+type Held struct {
+	ID       string         // of the holder
+	Inline   []InlinePolicy // by name
+	Attached []string       // ARNs of managed policies, in order
+}
+
+// Entity is a role or user that a managed policy is attached to.
+type Entity struct {
+	Holder
+	ID       string
+	Boundary bool // it is the entity's boundary, not one of its policies
+}
+
+// Page asks for at most Limit items after the item called After, under a path.
+type Page struct {
+	PathPrefix string
+	After      string
+	Limit      int
+}
+
+// RoleStore keeps roles. Names that do not exist are KindNotFound errors.
+type RoleStore interface {
+	InsertRole(ctx context.Context, r Role) error
+	Role(ctx context.Context, name string) (Role, error)
+	RoleName(ctx context.Context, id string) (string, error)
+	Roles(ctx context.Context, p Page) ([]Role, error)
+	UpdateRole(ctx context.Context, name string, c RoleChange) error
+	// DeleteRole refuses a role that still has policies.
+	DeleteRole(ctx context.Context, name string) error
+}
+
+// UserStore keeps users and access keys.
+type UserStore interface {
+	InsertUser(ctx context.Context, u User) error
+	User(ctx context.Context, name string) (User, error)
+	Users(ctx context.Context, p Page) ([]User, error)
+	// DeleteUser refuses a user that still has policies or keys.
+	DeleteUser(ctx context.Context, name string) error
+	// InsertKey refuses more than limit keys of one user; 0 means no limit.
+	InsertKey(ctx context.Context, k AccessKey, limit int) error
+	Key(ctx context.Context, id string) (AccessKey, error)
+	// Keys lists the keys of a user; "" lists the root's.
+	Keys(ctx context.Context, userName string) ([]AccessKey, error)
+	SetKeyStatus(ctx context.Context, userName, id string, active bool) error
+	DeleteKey(ctx context.Context, userName, id string) error
+}
+
+// PolicyStore keeps managed policies, the built-in ones excepted.
+type PolicyStore interface {
+	InsertPolicy(ctx context.Context, p Policy, document string) error
+	Policy(ctx context.Context, arn string) (Policy, error)
+	// Policies lists by ARN; Page.After is one.
+	Policies(ctx context.Context, p Page) ([]Policy, error)
+	// DeletePolicy refuses one that is attached, or that has versions besides the default.
+	DeletePolicy(ctx context.Context, arn string) error
+	// InsertVersion adds a version with a number never used before and returns it; more than limit are refused.
+	InsertVersion(ctx context.Context, arn, document string, at time.Time, makeDefault bool, limit int) (PolicyVersion, error)
+	Version(ctx context.Context, arn string, version int) (PolicyVersion, error)
+	Versions(ctx context.Context, arn string) ([]PolicyVersion, error)
+	DeleteVersion(ctx context.Context, arn string, version int) error
+	SetDefaultVersion(ctx context.Context, arn string, version int, at time.Time) error
+	// Usage counts the attachments of an ARN, which may be a built-in one.
+	Usage(ctx context.Context, arn string) (attachments, boundaries int, err error)
+	Entities(ctx context.Context, arn string) ([]Entity, error)
+}
+
+// GrantStore keeps what hangs on roles and users.
+type GrantStore interface {
+	// PutInline refuses to let the documents of one holder exceed limit characters without white space.
+	PutInline(ctx context.Context, h Holder, p InlinePolicy, limit int) error
+	DeleteInline(ctx context.Context, h Holder, name string) error
+	// Attach is idempotent. It refuses more than limit policies on one holder,
+	// and an ARN of this account that does not exist.
+	Attach(ctx context.Context, h Holder, arn string, at time.Time, limit int) error
+	Detach(ctx context.Context, h Holder, arn string) error
+	// Held returns what hangs on a holder, as it was at one moment.
+	Held(ctx context.Context, h Holder) (Held, error)
+}
+
+// TagStore keeps tags by the unique id of what they are on.
+type TagStore interface {
+	// SetTags adds and replaces; more than limit altogether are refused.
+	SetTags(ctx context.Context, o TagOwner, tags []Tag, limit int) error
+	DeleteTags(ctx context.Context, o TagOwner, keys []string) error
+}
+
+// TagOwner names what tags are on: a holder, or a policy by ARN.
+type TagOwner struct {
+	Holder
+	PolicyARN string
+}
+
+// Store is everything that the service keeps.
+type Store interface {
+	RoleStore
+	UserStore
+	PolicyStore
+	GrantStore
+	TagStore
+}
