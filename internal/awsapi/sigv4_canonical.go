@@ -283,3 +283,7 @@ func unhex(c byte) byte {
 	}
 	return 255
 }
+
+// PlainPath reports whether a raw path has no empty, "." and ".." segments:
+// signers disagree on those, so only S3 may take a path that has any.
+func PlainPath(raw string) bool { return resolveDots(raw) == raw }

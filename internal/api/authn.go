@@ -1,0 +1,92 @@
+package api
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/sekisho-iot/sekisho/internal/awsapi"
+)
+
+const (
+	skew   = 5 * time.Minute
+	skewS3 = 15 * time.Minute
+)
+
+// authenticate finds out who signed the request, and proves it. For all but S3
+// it returns the body, which was read whole for its hash.
+func (h *Handler) authenticate(c *Call, s *awsapi.Signature) (body []byte, payload awsapi.Payload, err error) {
+	b := h.services[s.Service]
+	if b == nil {
+		c.setService(h.guess(c.HTTP))
+		return nil, payload, badScope(c.service, fmt.Sprintf("Credential should be scoped to correct service: '%s'. ", c.service.SigningName))
+	}
+	c.setService(b)
+	if !h.acceptsRegion(b.Name, s.Region) {
+		return nil, payload, wrongRegion(b, s.Region, h.region)
+	}
+	if payload, err = awsapi.PayloadOf(c.HTTP, s); err != nil {
+		return nil, payload, err
+	}
+	id, err := h.auth.Authenticate(c.HTTP.Context(), s.AccessKeyID, s.SessionToken)
+	if err != nil {
+		h.authenticationFailed(c, s, err)
+		return nil, payload, err
+	}
+	check := awsapi.Check{Secret: id.SecretAccessKey, Payload: payload.Hash, Now: c.Now, Skew: skew}
+	if b.Name == "s3" {
+		check.Skew = skewS3
+	} else {
+		if body, err = readWhole(c.HTTP, b.maxBody); err != nil {
+			return nil, payload, err
+		}
+		if payload.Kind == awsapi.PayloadUndeclared {
+			check.Payload = awsapi.HashOf(body)
+		}
+		check.AppendedToken = s.Service == mqttScope
+	}
+	if err := h.verifier.Verify(c.HTTP, s, check); err != nil {
+		h.authenticationFailed(c, s, err)
+		return nil, payload, err
+	}
+	if b.Name != "s3" && payload.Kind == awsapi.PayloadHashed && awsapi.HashOf(body) != payload.Hash {
+		return nil, payload, &awsapi.RequestError{
+			Reason: awsapi.ReasonPayloadHash, Message: "The value of x-amz-content-sha256 is not the hash of the body.",
+		}
+	}
+	c.Identity = id
+	return body, payload, nil
+}
+
+// authenticationFailed tells the operator why; the access key id is no secret.
+func (h *Handler) authenticationFailed(c *Call, s *awsapi.Signature, err error) {
+	h.log.LogAttrs(c.HTTP.Context(), slog.LevelWarn, "authentication failed",
+		slog.String("request_id", c.RequestID), slog.String("service", c.Service),
+		slog.String("access_key_id", s.AccessKeyID), slog.String("source", c.HTTP.RemoteAddr),
+		slog.Any("reason", err))
+}
+
+// readWhole reads a body of at most limit bytes, without trusting the length
+// that the client declares.
+func readWhole(r *http.Request, limit int64) ([]byte, error) {
+	if r.ContentLength > limit {
+		return nil, tooLarge(limit)
+	}
+	if r.ContentLength == 0 || r.Body == nil {
+		return nil, nil
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
+	if err != nil {
+		return nil, &awsapi.RequestError{Reason: awsapi.ReasonIncomplete, Message: "The request body terminated unexpectedly", Err: err}
+	}
+	if int64(len(body)) > limit {
+		return nil, tooLarge(limit)
+	}
+	return body, nil
+}
+
+func tooLarge(limit int64) error {
+	return &awsapi.DecodeError{Fault: awsapi.FaultTooLarge, Message: fmt.Sprintf("Request body is larger than %d bytes", limit)}
+}

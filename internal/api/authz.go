@@ -1,0 +1,169 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/sekisho-iot/sekisho/internal/iot"
+	"github.com/sekisho-iot/sekisho/internal/policy"
+)
+
+type sourceVpceKey struct{}
+
+// WithSourceVpce marks the connections of a listener of the closed network.
+// Their requests carry aws:SourceVpce and no aws:SourceIp; a header never says
+// where a request came from.
+func WithSourceVpce(ctx context.Context, endpointID string) context.Context {
+	return context.WithValue(ctx, sourceVpceKey{}, endpointID)
+}
+
+// requestKeys answers the condition keys of a request: what the connection and
+// the clock say first, then what the operation adds, then who asks.
+type requestKeys struct {
+	call                *Call
+	extra               policy.Keys
+	sourceIP, vpce      string
+	currentTime, epoch  string
+	requestedRegion     string
+	secure, hasIdentity bool
+}
+
+func (k *requestKeys) init(c *Call) {
+	r := c.HTTP
+	k.call, k.secure, k.hasIdentity = c, r.TLS != nil, c.Identity != nil
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		k.sourceIP = host
+	}
+	k.vpce, _ = r.Context().Value(sourceVpceKey{}).(string)
+	k.requestedRegion = c.Region
+	if c.Service == "iam" {
+		k.requestedRegion = globalRegion
+	}
+}
+
+// Lookup implements policy.Keys.
+func (k *requestKeys) Lookup(key string) policy.Values {
+	switch key {
+	case "aws:sourceip":
+		if k.vpce != "" {
+			return policy.Absent("the request came through the closed network")
+		}
+		return headerValue(k.sourceIP, "the connection has no address")
+	case "aws:sourcevpce":
+		return headerValue(k.vpce, "the request came through a public listener")
+	case "aws:securetransport":
+		return policy.One(strconv.FormatBool(k.secure))
+	case "aws:currenttime":
+		if k.currentTime == "" {
+			k.currentTime = k.call.Now.UTC().Format(time.RFC3339)
+		}
+		return policy.One(k.currentTime)
+	case "aws:epochtime":
+		if k.epoch == "" {
+			k.epoch = strconv.FormatInt(k.call.Now.Unix(), 10)
+		}
+		return policy.One(k.epoch)
+	case "aws:useragent":
+		return headerValue(k.call.HTTP.UserAgent(), "the request has no User-Agent")
+	case "aws:referer":
+		return headerValue(k.call.HTTP.Referer(), "the request has no Referer")
+	case "aws:requestedregion":
+		return policy.One(k.requestedRegion)
+	case "aws:viaawsservice":
+		return policy.One("false")
+	}
+	var none policy.Values
+	if k.extra != nil {
+		if none = k.extra.Lookup(key); none.Set {
+			return none
+		}
+	}
+	if k.hasIdentity {
+		if v := k.call.Identity.Lookup(key); v.Set || none.Why == "" {
+			return v
+		}
+	}
+	return none
+}
+
+func headerValue(s, why string) policy.Values {
+	if s == "" {
+		return policy.Absent(why)
+	}
+	return policy.One(s)
+}
+
+// Authorize checks one more permission of the caller inside a handler:
+// iam:PassRole, a copy's source, each key of a multiple deletion. A denial is
+// logged with its explanation; the error says to the caller what AWS would.
+func (c *Call) Authorize(ctx context.Context, action, resource string, extra policy.Keys) error {
+	request := policy.Request{Action: action, Resource: resource, Keys: &c.keys}
+	c.keys.extra = extra
+	anonymous := policy.Grants{}
+	grants := &anonymous
+	if c.Identity != nil {
+		request.Principal, grants = c.Identity.Principal, &c.Identity.Grants
+	} else {
+		request.Principal.Anonymous = true
+	}
+	grants.Resource = nil
+	if c.service.ResourcePolicy != nil {
+		p, err := c.service.ResourcePolicy(ctx, resource)
+		if err != nil {
+			return fmt.Errorf("policy of %s: %w", resource, err)
+		}
+		grants.Resource = p
+	}
+	if grants.Authorize(&request).Allowed() {
+		return nil
+	}
+	return c.denied(ctx, grants, &request)
+}
+
+func (c *Call) denied(ctx context.Context, grants *policy.Grants, request *policy.Request) error {
+	c.handler.observer.Deny(c.Service, request.Action)
+	c.handler.log.LogAttrs(ctx, slog.LevelWarn, "request denied",
+		slog.String("request_id", c.RequestID),
+		slog.String("principal", request.Principal.String()),
+		slog.String("action", request.Action),
+		slog.String("resource", request.Resource),
+		slog.String("source", c.HTTP.RemoteAddr),
+		slog.String("explanation", grants.Explain(request).String()))
+	return iot.Errorf(iot.KindDenied, "", "User: %s is not authorized to perform: %s on resource: %s",
+		request.Principal.String(), request.Action, request.Resource)
+}
+
+// Recheck asks once more whether what is behind the caller's credentials still
+// stands, before an upload commits.
+func (c *Call) Recheck(ctx context.Context) error {
+	if c.Identity == nil {
+		return nil
+	}
+	return c.handler.auth.Recheck(ctx, c.Identity)
+}
+
+// authorize checks the row's own permission.
+func (c *Call) authorize(ctx context.Context, o *Operation, in any) error {
+	if o.NoAuth {
+		return nil
+	}
+	resource := "*"
+	if o.Resource != nil {
+		resource = o.Resource(c, in)
+	}
+	var extra policy.Keys
+	if o.Keys != nil {
+		extra = o.Keys(c, in)
+	}
+	return c.Authorize(ctx, o.Action, resource, extra)
+}
+
+// websocket reports whether r asks to become a WebSocket.
+func websocket(r *http.Request) bool {
+	return r.Method == http.MethodGet && headerHas(r.Header, "Upgrade", "websocket") && headerHas(r.Header, "Connection", "upgrade")
+}
