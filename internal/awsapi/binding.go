@@ -34,7 +34,13 @@ func (b *Binding) MaxBody() int64 {
 	case b.Service.Name == "lambda":
 		return 72 << 20 // a 50 MB archive in base64
 	}
-	return 1 << 20
+	return defaultMaxBody
+}
+
+const defaultMaxBody = 1 << 20
+
+func tooLarge(limit int64) error {
+	return fault(FaultTooLarge, "", "Request body is larger than %d bytes", limit)
 }
 
 // StreamsInput reports whether the request's body is a stream that Decode

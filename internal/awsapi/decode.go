@@ -23,8 +23,8 @@ func (b *Binding) Decode(r *http.Request, body []byte, params PathParams, in any
 	if err != nil {
 		return err
 	}
-	if int64(len(body)) > b.MaxBody() {
-		return fault(FaultTooLarge, "", "Request body is larger than %d bytes", b.MaxBody())
+	if limit := b.MaxBody(); int64(len(body)) > limit {
+		return tooLarge(limit)
 	}
 	if b.Service.Protocol == Query {
 		form, err := parseForm(r, body)
@@ -97,7 +97,7 @@ func (b *Binding) decodeDocument(n *node, members []*field, v reflect.Value, bod
 func (b *Binding) decodeRest(p *plan, v reflect.Value, r *http.Request, params PathParams) error {
 	pairs, err := parseQuery(RawQuery(r))
 	if err != nil {
-		return fault(FaultSyntax, "", "The query string is not valid percent-encoding")
+		return malformedQuery()
 	}
 	for _, f := range p.rest {
 		member := v.Field(f.index)
@@ -120,6 +120,10 @@ func (b *Binding) decodeRest(p *plan, v reflect.Value, r *http.Request, params P
 		}
 	}
 	return nil
+}
+
+func malformedQuery() error {
+	return located(fault(FaultSyntax, "", "The query string is not valid percent-encoding"), Querystring)
 }
 
 // located adds to a member's error where the member travels.
@@ -200,15 +204,14 @@ func (f *field) fromHeader(member reflect.Value, values []string) error {
 		var all []string
 		for _, v := range values {
 			for item := range strings.SplitSeq(v, ",") {
-				all = append(all, strings.Trim(item, " \t"))
+				if item = strings.Trim(item, " \t"); item != "" {
+					all = append(all, item)
+				}
 			}
 		}
 		return f.node.setTexts(member, all, f.Name, f.timeFormat(RFC822))
 	}
-	if len(values) > 1 {
-		return fault(FaultSyntax, f.Name, "The header %s is given more than once", f.wire())
-	}
-	text := strings.Trim(values[0], " \t")
+	text := strings.Trim(strings.Join(values, ","), " \t") // as they are signed
 	if f.JSONValue {
 		raw, err := base64.StdEncoding.DecodeString(text)
 		if err != nil || !json.Valid(raw) || !utf8.Valid(raw) {
@@ -216,7 +219,12 @@ func (f *field) fromHeader(member reflect.Value, values []string) error {
 		}
 		text = string(raw)
 	}
-	return f.node.setText(member, text, f.Name, f.timeFormat(RFC822))
+	err := f.node.setText(member, text, f.Name, f.timeFormat(RFC822))
+	if err != nil && f.node.shape.Type == Timestamp && strings.HasPrefix(f.canonical, "If-") {
+		member.SetZero() // RFC 9110, section 13.1.3: a date that is none is ignored
+		return nil
+	}
+	return err
 }
 
 // fromHeaders collects every header with the member's prefix. Names are lower

@@ -51,11 +51,10 @@ func parseForm(r *http.Request, body []byte) (*form, error) {
 }
 
 func (f *form) add(name, value string) error {
-	path := strings.Split(name, ".")
-	if len(path) > maxFormDepth {
+	if strings.Count(name, ".") >= maxFormDepth {
 		return fault(FaultTooLarge, "", "A parameter nests deeper than %d levels", maxFormDepth)
 	}
-	for _, part := range path {
+	for part := range strings.SplitSeq(name, ".") {
 		kid := f.kids[part]
 		if kid == nil {
 			kid = &form{}

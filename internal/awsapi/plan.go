@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"reflect"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -27,6 +28,7 @@ type field struct {
 	node      *node
 	flattened bool
 	element   string // XML element or form key
+	lower     string // the name as messages have it
 	canonical string // header
 	format    TimeFormat
 }
@@ -107,7 +109,7 @@ func (c *compiler) fields(n *node) error {
 		if !ok {
 			return fmt.Errorf("%s has no field %s", n.typ, m.Field)
 		}
-		f := &field{Member: m, index: sf.Index[0], element: m.wire(), canonical: http.CanonicalHeaderKey(m.wire())}
+		f := &field{Member: m, index: sf.Index[0], element: m.wire(), lower: strings.ToLower(m.Name[:1]) + m.Name[1:], canonical: http.CanonicalHeaderKey(m.wire())}
 		s := &c.shapes[m.Shape]
 		f.flattened = m.Flattened || s.Flattened
 		if f.flattened && s.Type == List && s.Elem.LocationName != "" {

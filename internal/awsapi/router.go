@@ -161,13 +161,13 @@ func (rt *Router) Match(r *http.Request, path string, body []byte) (*Binding, Pa
 	}
 	pairs, err := parseQuery(RawQuery(r))
 	if err != nil {
-		return nil, nil, fault(FaultSyntax, "", "The query string is not valid percent-encoding")
+		return nil, nil, malformedQuery()
 	}
 	m := matcher{rt: rt, method: r.Method, header: r.Header, pairs: pairs}
 	m.walk(&rt.root, rt.segments(path), nil)
 	if m.found == nil {
 		if m.otherMethod {
-			return nil, nil, fault(FaultMethod, "", "The specified method is not allowed against this resource.")
+			return nil, nil, methodNotAllowed()
 		}
 		return nil, nil, fault(FaultOperation, "", "Unable to determine service/operation name to be authorized")
 	}
@@ -175,16 +175,23 @@ func (rt *Router) Match(r *http.Request, path string, body []byte) (*Binding, Pa
 	for i, name := range m.found.labels {
 		value, ok := percentDecode(m.values[i], false)
 		if !ok {
-			return nil, nil, fault(FaultSyntax, name, "The path is not valid percent-encoding")
+			return nil, nil, located(fault(FaultSyntax, name, "The path is not valid percent-encoding"), URI)
 		}
 		params = append(params, Param{name, value})
 	}
 	return m.found.binding, params, nil
 }
 
+func methodNotAllowed() error {
+	return fault(FaultMethod, "", "The specified method is not allowed against this resource.")
+}
+
 func (rt *Router) matchForm(r *http.Request, body []byte) (*Binding, error) {
-	if int64(len(body)) > 1<<20 {
-		return nil, fault(FaultTooLarge, "", "Request body is larger than %d bytes", 1<<20)
+	if r.Method != http.MethodPost && r.Method != http.MethodGet {
+		return nil, methodNotAllowed()
+	}
+	if len(body) > defaultMaxBody {
+		return nil, tooLarge(defaultMaxBody)
 	}
 	f, err := parseForm(r, body)
 	if err != nil {
@@ -206,7 +213,7 @@ func (rt *Router) matchTarget(r *http.Request) (*Binding, error) {
 		return nil, fault(FaultOperation, "", "Unknown operation %s", echoName(name))
 	}
 	if r.Method != http.MethodPost {
-		return nil, fault(FaultMethod, "", "The specified method is not allowed against this resource.")
+		return nil, methodNotAllowed()
 	}
 	return b, nil
 }

@@ -57,7 +57,7 @@ func (vs *violations) structure(n *node, v reflect.Value, path string, lower boo
 	for _, f := range n.fields {
 		name := f.Name
 		if lower {
-			name = strings.ToLower(name[:1]) + name[1:]
+			name = f.lower
 		}
 		if path == "" && len(vs.found) == 0 {
 			vs.location = f.Location

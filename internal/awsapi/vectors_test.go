@@ -252,7 +252,7 @@ func normalXML(e *xmlElement, top bool) string {
 		return c
 	})
 	slices.SortFunc(e.attrs, func(a, b xml.Attr) int { return strings.Compare(a.Name.Local, b.Name.Local) })
-	text := strings.TrimSpace(e.text)
+	text := strings.TrimSpace(string(e.text))
 	for _, k := range kids {
 		text += k.text
 	}

@@ -17,7 +17,7 @@ const maxElements = 128 << 10
 type xmlElement struct {
 	name  string
 	attrs []xml.Attr
-	text  string
+	text  []byte
 	kids  []*xmlElement
 }
 
@@ -50,7 +50,7 @@ func parseXML(body []byte) (*xmlElement, error) {
 			if top == holder && len(bytes.TrimSpace(t)) > 0 {
 				return nil, malformedXML()
 			}
-			top.text += string(t)
+			top.text = append(top.text, t...)
 		case xml.Directive:
 			return nil, malformedXML()
 		case xml.ProcInst:
@@ -92,6 +92,9 @@ func (d xmlDecoder) structure(members []*field, e *xmlElement, v reflect.Value, 
 		if err := d.member(f, found, v.Field(f.index), where); err != nil {
 			return err
 		}
+	}
+	if len(bytes.TrimSpace(e.text)) > 0 {
+		return fault(FaultSyntax, path, "The element %s holds text", e.name)
 	}
 	if !d.strict {
 		return nil
@@ -135,7 +138,7 @@ func (d xmlDecoder) value(n *node, e *xmlElement, v reflect.Value, path string, 
 	if len(e.kids) > 0 {
 		return fault(FaultSyntax, path, "The element at '%s' holds elements", path)
 	}
-	text := e.text
+	text := string(e.text)
 	if n.shape.Type != String {
 		text = strings.TrimSpace(text)
 	}
