@@ -1,0 +1,12 @@
+package local
+
+import "context"
+
+// SetHook has f called between the steps of writes.
+func (e *Engine) SetHook(f func(step string)) { e.hook = f }
+
+// Reap removes the garbage now.
+func (e *Engine) Reap(ctx context.Context) error { return e.reap(ctx) }
+
+// GiveUpStale gives up old uploads now.
+func (e *Engine) GiveUpStale(ctx context.Context) { e.giveUpStale(ctx) }
