@@ -34,11 +34,11 @@ type Registry struct {
 	rand     io.Reader
 
 	// What decisions are made by; see principal.go.
-	generation      atomic.Uint64 // rises with every change that an assembled Principal may show
-	principals      *cache.Cache[iot.ARN, *assembled]
-	attachments     *cache.Cache[iot.ARN, Attached]
-	attachedThings  *cache.Cache[iot.ThingName, *Thing]
-	compiled *cache.Cache[iot.PolicyName, *policy.Policy]
+	generation     atomic.Uint64 // rises with every change that an assembled Principal may show
+	principals     *cache.Cache[iot.ARN, *assembled]
+	attachments    *cache.Cache[iot.ARN, Attached]
+	attachedThings *cache.Cache[iot.ThingName, *Thing]
+	compiled       *cache.Cache[iot.PolicyName, *policy.Policy]
 }
 
 // New returns a registry over its stores.
