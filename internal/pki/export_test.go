@@ -1,0 +1,4 @@
+package pki
+
+// ParseCSR is the parser of signing requests, for its fuzz test.
+var ParseCSR = parseCSR //nolint:gochecknoglobals // an alias for a test
