@@ -241,18 +241,14 @@ func (c *compiler) resource(s *statement, at, text string) error {
 	if !ok {
 		return malformed(at, `expected "*" or an ARN, found %q`, text)
 	}
-	end := 0 // of what no variable may stand in
-	for colons := 0; end < len(text) && colons < 5; end++ {
-		if text[end] == ':' {
+	plain := 0 // up to the fifth colon
+	for colons := 0; plain < len(text) && colons < 5; plain++ {
+		if text[plain] == ':' {
 			colons++
 		}
 	}
-	l := lexer{at: at, wild: true}
-	if err := l.run(text[:end]); err != nil {
-		return err
-	}
-	l.variables = c.variables
-	if err := l.run(text[end:]); err != nil {
+	l := lexer{at: at, wild: true, variables: c.variables}
+	if err := l.run(text, plain); err != nil {
 		return err
 	}
 	s.resources = append(s.resources, newPattern(text, &l))

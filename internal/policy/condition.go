@@ -241,7 +241,7 @@ func (c *compiler) operand(cond *condition, at, s string) (want string, err erro
 
 func (c *compiler) textOperand(cond *condition, at, s string) (want string, err error) {
 	l := lexer{at: at, wild: cond.wild, variables: c.variables}
-	if err := l.run(s); err != nil {
+	if err := l.run(s, 0); err != nil {
 		return "", err
 	}
 	if cond.family != familyARN {

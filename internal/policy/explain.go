@@ -143,7 +143,7 @@ func newExplanation(r *Request, d Decision, layer Layer) Explanation {
 	}
 	switch {
 	case d.Policy == nil && d.Effect == Allow:
-		x.Reason = "the account root may do everything in its account"
+		x.Reason = "the " + layer.title() + " may do everything in its account"
 	case d.Effect == Allow:
 		x.Reason = fmt.Sprintf("allowed by %s of the %s %s", d.place(), layer.title(), d.Policy.name)
 	case d.Effect == ExplicitDeny:

@@ -163,12 +163,14 @@ func (p *parser) object() (node, error) {
 		if p.peek() != '"' {
 			return node{}, p.unexpected("a key in quotes")
 		}
+		start := p.pos
 		name, err := p.text()
 		if err != nil {
 			return node{}, err
 		}
 		p.path = append(p.path, "."+name)
 		if seen[name] {
+			p.pos = start
 			return node{}, p.fail("duplicate key")
 		}
 		seen[name] = true

@@ -74,11 +74,15 @@ func (p *Policy) Source() []byte { return p.source }
 // Use returns what the document was compiled for.
 func (p *Policy) Use() Use { return p.use }
 
-// StatementInfo is the outline of a statement.
+// StatementInfo is the outline of a statement; patterns stand as written.
 type StatementInfo struct {
-	Sid       string `json:"sid,omitempty"`
-	Effect    Effect `json:"effect"`
-	Principal string `json:"principal,omitempty"` // who it is for, for people to read
+	Sid         string   `json:"sid,omitempty"`
+	Effect      Effect   `json:"effect"`
+	Actions     []string `json:"actions"`
+	NotAction   bool     `json:"notAction,omitempty"` // all actions but these
+	Resources   []string `json:"resources,omitempty"` // none in a trust policy
+	NotResource bool     `json:"notResource,omitempty"`
+	Principal   string   `json:"principal,omitempty"` // who it is for, for people to read
 }
 
 // Statements outlines the statements in the order of the document.
@@ -86,7 +90,17 @@ func (p *Policy) Statements() []StatementInfo {
 	infos := make([]StatementInfo, len(p.statements))
 	for i := range p.statements {
 		s := &p.statements[i]
-		infos[i] = StatementInfo{Sid: s.sid, Effect: s.effect, Principal: s.principals.String()}
+		info := StatementInfo{
+			Sid: s.sid, Effect: s.effect, NotAction: s.notAction, NotResource: s.notResource,
+			Principal: s.principals.String(),
+		}
+		for j := range s.actions {
+			info.Actions = append(info.Actions, s.actions[j].source)
+		}
+		for j := range s.resources {
+			info.Resources = append(info.Resources, s.resources[j].source)
+		}
+		infos[i] = info
 	}
 	return infos
 }

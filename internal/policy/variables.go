@@ -78,7 +78,9 @@ func (l *lexer) literal(s string) {
 	}
 }
 
-func (l *lexer) run(s string) error {
+// run splits s; in its first plain bytes no variable begins.
+func (l *lexer) run(s string, plain int) error {
+	active := len(s) - plain
 	for s != "" {
 		i := strings.IndexAny(s, "*?$")
 		if i < 0 {
@@ -88,7 +90,7 @@ func (l *lexer) run(s string) error {
 		c := s[i]
 		s = s[i:]
 		switch {
-		case c == '$' && l.variables && strings.HasPrefix(s, "${"):
+		case c == '$' && l.variables && len(s) <= active && strings.HasPrefix(s, "${"):
 			rest, err := l.reference(s)
 			if err != nil {
 				return err
