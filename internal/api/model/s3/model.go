@@ -50,39 +50,39 @@ var operations = []awsapi.Operation{
 	{Name: "DeleteObjects", Method: "POST", URI: "/{Bucket}?delete", Status: 200, Built: true, Input: shapeDeleteObjectsRequest, Output: shapeDeleteObjectsOutput, OutputRoot: "DeleteResult"},
 	{Name: "DeletePublicAccessBlock", Method: "DELETE", URI: "/{Bucket}?publicAccessBlock", Status: 204},
 	{Name: "GetBucketAbac", Method: "GET", URI: "/{Bucket}?abac", Status: 200},
-	{Name: "GetBucketAccelerateConfiguration", Method: "GET", URI: "/{Bucket}?accelerate", Status: 200, OutputRoot: "AccelerateConfiguration"},
+	{Name: "GetBucketAccelerateConfiguration", Method: "GET", URI: "/{Bucket}?accelerate", Status: 200, Built: true, Input: shapeGetBucketAccelerateConfigurationRequest, Output: shapeGetBucketAccelerateConfigurationOutput, OutputRoot: "AccelerateConfiguration"},
 	{Name: "GetBucketAcl", Method: "GET", URI: "/{Bucket}?acl", Status: 200, Built: true, Input: shapeGetBucketAclRequest, Output: shapeGetBucketAclOutput, OutputRoot: "AccessControlPolicy"},
 	{Name: "GetBucketAnalyticsConfiguration", Method: "GET", URI: "/{Bucket}?analytics", Status: 200, RequiredQuery: []string{"id"}},
-	{Name: "GetBucketCors", Method: "GET", URI: "/{Bucket}?cors", Status: 200, OutputRoot: "CORSConfiguration"},
-	{Name: "GetBucketEncryption", Method: "GET", URI: "/{Bucket}?encryption", Status: 200},
+	{Name: "GetBucketCors", Method: "GET", URI: "/{Bucket}?cors", Status: 200, Built: true, Input: shapeGetBucketCorsRequest, Output: shapeGetBucketCorsOutput, OutputRoot: "CORSConfiguration"},
+	{Name: "GetBucketEncryption", Method: "GET", URI: "/{Bucket}?encryption", Status: 200, Built: true, Input: shapeGetBucketEncryptionRequest, Output: shapeGetBucketEncryptionOutput},
 	{Name: "GetBucketIntelligentTieringConfiguration", Method: "GET", URI: "/{Bucket}?intelligent-tiering", Status: 200, RequiredQuery: []string{"id"}},
 	{Name: "GetBucketInventoryConfiguration", Method: "GET", URI: "/{Bucket}?inventory", Status: 200, RequiredQuery: []string{"id"}},
 	{Name: "GetBucketLifecycle", Method: "GET", URI: "/{Bucket}?lifecycle", Status: 200, OutputRoot: "LifecycleConfiguration", Unrouted: true},
-	{Name: "GetBucketLifecycleConfiguration", Method: "GET", URI: "/{Bucket}?lifecycle", Status: 200, OutputRoot: "LifecycleConfiguration"},
+	{Name: "GetBucketLifecycleConfiguration", Method: "GET", URI: "/{Bucket}?lifecycle", Status: 200, Built: true, Input: shapeGetBucketLifecycleConfigurationRequest, Output: shapeGetBucketLifecycleConfigurationOutput, OutputRoot: "LifecycleConfiguration"},
 	{Name: "GetBucketLocation", Method: "GET", URI: "/{Bucket}?location", Status: 200, Built: true, Input: shapeGetBucketLocationRequest, Output: shapeGetBucketLocationOutput, OutputRoot: "LocationConstraint", OutputUnwrapped: true},
-	{Name: "GetBucketLogging", Method: "GET", URI: "/{Bucket}?logging", Status: 200, OutputRoot: "BucketLoggingStatus"},
+	{Name: "GetBucketLogging", Method: "GET", URI: "/{Bucket}?logging", Status: 200, Built: true, Input: shapeGetBucketLoggingRequest, Output: shapeGetBucketLoggingOutput, OutputRoot: "BucketLoggingStatus"},
 	{Name: "GetBucketMetadataConfiguration", Method: "GET", URI: "/{Bucket}?metadataConfiguration", Status: 200},
 	{Name: "GetBucketMetadataTableConfiguration", Method: "GET", URI: "/{Bucket}?metadataTable", Status: 200},
 	{Name: "GetBucketMetricsConfiguration", Method: "GET", URI: "/{Bucket}?metrics", Status: 200, RequiredQuery: []string{"id"}},
 	{Name: "GetBucketNotification", Method: "GET", URI: "/{Bucket}?notification", Status: 200, OutputRoot: "NotificationConfiguration", Unrouted: true},
 	{Name: "GetBucketNotificationConfiguration", Method: "GET", URI: "/{Bucket}?notification", Status: 200, OutputRoot: "NotificationConfiguration"},
-	{Name: "GetBucketOwnershipControls", Method: "GET", URI: "/{Bucket}?ownershipControls", Status: 200},
+	{Name: "GetBucketOwnershipControls", Method: "GET", URI: "/{Bucket}?ownershipControls", Status: 200, Built: true, Input: shapeGetBucketOwnershipControlsRequest, Output: shapeGetBucketOwnershipControlsOutput},
 	{Name: "GetBucketPolicy", Method: "GET", URI: "/{Bucket}?policy", Status: 200, Built: true, Input: shapeGetBucketPolicyRequest, Output: shapeGetBucketPolicyOutput},
 	{Name: "GetBucketPolicyStatus", Method: "GET", URI: "/{Bucket}?policyStatus", Status: 200},
-	{Name: "GetBucketReplication", Method: "GET", URI: "/{Bucket}?replication", Status: 200},
-	{Name: "GetBucketRequestPayment", Method: "GET", URI: "/{Bucket}?requestPayment", Status: 200, OutputRoot: "RequestPaymentConfiguration"},
-	{Name: "GetBucketTagging", Method: "GET", URI: "/{Bucket}?tagging", Status: 200, OutputRoot: "Tagging"},
+	{Name: "GetBucketReplication", Method: "GET", URI: "/{Bucket}?replication", Status: 200, Built: true, Input: shapeGetBucketReplicationRequest, Output: shapeGetBucketReplicationOutput},
+	{Name: "GetBucketRequestPayment", Method: "GET", URI: "/{Bucket}?requestPayment", Status: 200, Built: true, Input: shapeGetBucketRequestPaymentRequest, Output: shapeGetBucketRequestPaymentOutput, OutputRoot: "RequestPaymentConfiguration"},
+	{Name: "GetBucketTagging", Method: "GET", URI: "/{Bucket}?tagging", Status: 200, Built: true, Input: shapeGetBucketTaggingRequest, Output: shapeGetBucketTaggingOutput, OutputRoot: "Tagging"},
 	{Name: "GetBucketVersioning", Method: "GET", URI: "/{Bucket}?versioning", Status: 200, Built: true, Input: shapeGetBucketVersioningRequest, Output: shapeGetBucketVersioningOutput, OutputRoot: "VersioningConfiguration"},
-	{Name: "GetBucketWebsite", Method: "GET", URI: "/{Bucket}?website", Status: 200, OutputRoot: "WebsiteConfiguration"},
+	{Name: "GetBucketWebsite", Method: "GET", URI: "/{Bucket}?website", Status: 200, Built: true, Input: shapeGetBucketWebsiteRequest, Output: shapeGetBucketWebsiteOutput, OutputRoot: "WebsiteConfiguration"},
 	{Name: "GetObject", Method: "GET", URI: "/{Bucket}/{Key+}", Status: 200, Built: true, Input: shapeGetObjectRequest, Output: shapeGetObjectOutput, Streaming: true, ForbiddenQuery: []string{"uploadId"}},
 	{Name: "GetObjectAcl", Method: "GET", URI: "/{Bucket}/{Key+}?acl", Status: 200, OutputRoot: "AccessControlPolicy"},
 	{Name: "GetObjectAttributes", Method: "GET", URI: "/{Bucket}/{Key+}?attributes", Status: 200, Built: true, Input: shapeGetObjectAttributesRequest, Output: shapeGetObjectAttributesOutput, OutputRoot: "GetObjectAttributesResponse"},
 	{Name: "GetObjectLegalHold", Method: "GET", URI: "/{Bucket}/{Key+}?legal-hold", Status: 200},
-	{Name: "GetObjectLockConfiguration", Method: "GET", URI: "/{Bucket}?object-lock", Status: 200},
+	{Name: "GetObjectLockConfiguration", Method: "GET", URI: "/{Bucket}?object-lock", Status: 200, Built: true, Input: shapeGetObjectLockConfigurationRequest, Output: shapeGetObjectLockConfigurationOutput},
 	{Name: "GetObjectRetention", Method: "GET", URI: "/{Bucket}/{Key+}?retention", Status: 200},
 	{Name: "GetObjectTagging", Method: "GET", URI: "/{Bucket}/{Key+}?tagging", Status: 200, OutputRoot: "Tagging"},
 	{Name: "GetObjectTorrent", Method: "GET", URI: "/{Bucket}/{Key+}?torrent", Status: 200, Streaming: true},
-	{Name: "GetPublicAccessBlock", Method: "GET", URI: "/{Bucket}?publicAccessBlock", Status: 200},
+	{Name: "GetPublicAccessBlock", Method: "GET", URI: "/{Bucket}?publicAccessBlock", Status: 200, Built: true, Input: shapeGetPublicAccessBlockRequest, Output: shapeGetPublicAccessBlockOutput},
 	{Name: "HeadBucket", Method: "HEAD", URI: "/{Bucket}", Status: 200, Built: true, Input: shapeHeadBucketRequest, Output: shapeHeadBucketOutput},
 	{Name: "HeadObject", Method: "HEAD", URI: "/{Bucket}/{Key+}", Status: 200, Built: true, Input: shapeHeadObjectRequest, Output: shapeHeadObjectOutput},
 	{Name: "ListBucketAnalyticsConfigurations", Method: "GET", URI: "/{Bucket}?analytics", Status: 200, OutputRoot: "ListBucketAnalyticsConfigurationResult", ForbiddenQuery: []string{"id"}},
@@ -92,7 +92,7 @@ var operations = []awsapi.Operation{
 	{Name: "ListBuckets", Method: "GET", URI: "/", Status: 200, Built: true, Input: shapeListBucketsRequest, Output: shapeListBucketsOutput, OutputRoot: "ListAllMyBucketsResult"},
 	{Name: "ListDirectoryBuckets", Method: "GET", URI: "/", Status: 200, OutputRoot: "ListAllMyDirectoryBucketsResult", Unrouted: true},
 	{Name: "ListMultipartUploads", Method: "GET", URI: "/{Bucket}?uploads", Status: 200, Built: true, Input: shapeListMultipartUploadsRequest, Output: shapeListMultipartUploadsOutput, OutputRoot: "ListMultipartUploadsResult"},
-	{Name: "ListObjectVersions", Method: "GET", URI: "/{Bucket}?versions", Status: 200, OutputRoot: "ListVersionsResult"},
+	{Name: "ListObjectVersions", Method: "GET", URI: "/{Bucket}?versions", Status: 200, Built: true, Input: shapeListObjectVersionsRequest, Output: shapeListObjectVersionsOutput, OutputRoot: "ListVersionsResult"},
 	{Name: "ListObjects", Method: "GET", URI: "/{Bucket}", Status: 200, Built: true, Input: shapeListObjectsRequest, Output: shapeListObjectsOutput, OutputRoot: "ListBucketResult"},
 	{Name: "ListObjectsV2", Method: "GET", URI: "/{Bucket}?list-type=2", Status: 200, Built: true, Input: shapeListObjectsV2Request, Output: shapeListObjectsV2Output, OutputRoot: "ListBucketResult"},
 	{Name: "ListParts", Method: "GET", URI: "/{Bucket}/{Key+}", Status: 200, Built: true, Input: shapeListPartsRequest, Output: shapeListPartsOutput, OutputRoot: "ListPartsResult", RequiredQuery: []string{"uploadId"}},
@@ -155,20 +155,31 @@ var exceptions = []awsapi.Exception{
 const (
 	_ awsapi.ShapeID = iota
 	shapeAbortDate
+	shapeAbortIncompleteMultipartUpload
 	shapeAbortMultipartUploadOutput
 	shapeAbortMultipartUploadRequest
 	shapeAbortRuleId
 	shapeAcceptRanges
+	shapeAccessControlTranslation
 	shapeAccessPointAlias
 	shapeAccountId
+	shapeAllowedHeader
+	shapeAllowedHeaders
+	shapeAllowedMethod
+	shapeAllowedMethods
+	shapeAllowedOrigin
+	shapeAllowedOrigins
 	shapeArchiveStatus
+	shapeBlockedEncryptionTypes
 	shapeBody
 	shapeBucket
+	shapeBucketAccelerateStatus
 	shapeBucketCannedACL
 	shapeBucketInfo
 	shapeBucketKeyEnabled
 	shapeBucketLocationConstraint
 	shapeBucketLocationName
+	shapeBucketLogsPermission
 	shapeBucketName
 	shapeBucketNamespace
 	shapeBucketRegion
@@ -176,6 +187,8 @@ const (
 	shapeBucketVersioningStatus
 	shapeBuckets
 	shapeBypassGovernanceRetention
+	shapeCORSRule
+	shapeCORSRules
 	shapeCacheControl
 	shapeChecksum
 	shapeChecksumAlgorithm
@@ -200,6 +213,7 @@ const (
 	shapeCompletedMultipartUpload
 	shapeCompletedPart
 	shapeCompletedPartList
+	shapeCondition
 	shapeConfirmRemoveSelfBucketAccess
 	shapeContentDisposition
 	shapeContentEncoding
@@ -229,11 +243,19 @@ const (
 	shapeCreateMultipartUploadRequest
 	shapeCreationDate
 	shapeDataRedundancy
+	shapeDate
+	shapeDays
+	shapeDaysAfterInitiation
+	shapeDefaultRetention
 	shapeDelete
 	shapeDeleteBucketPolicyRequest
 	shapeDeleteBucketRequest
 	shapeDeleteMarker
+	shapeDeleteMarkerEntry
+	shapeDeleteMarkerReplication
+	shapeDeleteMarkerReplicationStatus
 	shapeDeleteMarkerVersionId
+	shapeDeleteMarkers
 	shapeDeleteObjectOutput
 	shapeDeleteObjectRequest
 	shapeDeleteObjectsOutput
@@ -241,28 +263,63 @@ const (
 	shapeDeletedObject
 	shapeDeletedObjects
 	shapeDelimiter
+	shapeDestination
 	shapeDisplayName
 	shapeETag
 	shapeEmailAddress
 	shapeEncodingType
+	shapeEncryptionConfiguration
+	shapeEncryptionType
+	shapeEncryptionTypeList
 	shapeError
+	shapeErrorDocument
 	shapeErrors
+	shapeExistingObjectReplication
+	shapeExistingObjectReplicationStatus
 	shapeExpiration
+	shapeExpirationStatus
+	shapeExpiredObjectDeleteMarker
 	shapeExpires
+	shapeExposeHeader
+	shapeExposeHeaders
 	shapeFetchOwner
+	shapeGetBucketAccelerateConfigurationOutput
+	shapeGetBucketAccelerateConfigurationRequest
 	shapeGetBucketAclOutput
 	shapeGetBucketAclRequest
+	shapeGetBucketCorsOutput
+	shapeGetBucketCorsRequest
+	shapeGetBucketEncryptionOutput
+	shapeGetBucketEncryptionRequest
+	shapeGetBucketLifecycleConfigurationOutput
+	shapeGetBucketLifecycleConfigurationRequest
 	shapeGetBucketLocationOutput
 	shapeGetBucketLocationRequest
+	shapeGetBucketLoggingOutput
+	shapeGetBucketLoggingRequest
+	shapeGetBucketOwnershipControlsOutput
+	shapeGetBucketOwnershipControlsRequest
 	shapeGetBucketPolicyOutput
 	shapeGetBucketPolicyRequest
+	shapeGetBucketReplicationOutput
+	shapeGetBucketReplicationRequest
+	shapeGetBucketRequestPaymentOutput
+	shapeGetBucketRequestPaymentRequest
+	shapeGetBucketTaggingOutput
+	shapeGetBucketTaggingRequest
 	shapeGetBucketVersioningOutput
 	shapeGetBucketVersioningRequest
+	shapeGetBucketWebsiteOutput
+	shapeGetBucketWebsiteRequest
 	shapeGetObjectAttributesOutput
 	shapeGetObjectAttributesParts
 	shapeGetObjectAttributesRequest
+	shapeGetObjectLockConfigurationOutput
+	shapeGetObjectLockConfigurationRequest
 	shapeGetObjectOutput
 	shapeGetObjectRequest
+	shapeGetPublicAccessBlockOutput
+	shapeGetPublicAccessBlockRequest
 	shapeGrant
 	shapeGrantFullControl
 	shapeGrantRead
@@ -275,6 +332,9 @@ const (
 	shapeHeadBucketRequest
 	shapeHeadObjectOutput
 	shapeHeadObjectRequest
+	shapeHostName
+	shapeHttpErrorCodeReturnedEquals
+	shapeHttpRedirectCode
 	shapeID
 	shapeIfMatch
 	shapeIfMatchInitiatedTime
@@ -283,18 +343,28 @@ const (
 	shapeIfModifiedSince
 	shapeIfNoneMatch
 	shapeIfUnmodifiedSince
+	shapeIndexDocument
 	shapeInitiated
 	shapeInitiator
+	shapeIsLatest
 	shapeIsRestoreInProgress
 	shapeIsTruncated
 	shapeKeyCount
 	shapeKeyMarker
+	shapeKeyPrefixEquals
 	shapeLastModified
 	shapeLastModifiedTime
+	shapeLifecycleExpiration
+	shapeLifecycleRule
+	shapeLifecycleRuleAndOperator
+	shapeLifecycleRuleFilter
+	shapeLifecycleRules
 	shapeListBucketsOutput
 	shapeListBucketsRequest
 	shapeListMultipartUploadsOutput
 	shapeListMultipartUploadsRequest
+	shapeListObjectVersionsOutput
+	shapeListObjectVersionsRequest
 	shapeListObjectsOutput
 	shapeListObjectsRequest
 	shapeListObjectsV2Output
@@ -305,9 +375,11 @@ const (
 	shapeLocationInfo
 	shapeLocationNameAsString
 	shapeLocationType
+	shapeLoggingEnabled
 	shapeMFA
 	shapeMFADeleteStatus
 	shapeMarker
+	shapeMaxAgeSeconds
 	shapeMaxBuckets
 	shapeMaxKeys
 	shapeMaxParts
@@ -317,6 +389,9 @@ const (
 	shapeMetadataDirective
 	shapeMetadataKey
 	shapeMetadataValue
+	shapeMetrics
+	shapeMetricsStatus
+	shapeMinutes
 	shapeMissingMeta
 	shapeMpuObjectSize
 	shapeMultipartUpload
@@ -327,6 +402,10 @@ const (
 	shapeNextPartNumberMarker
 	shapeNextToken
 	shapeNextUploadIdMarker
+	shapeNextVersionIdMarker
+	shapeNoncurrentVersionExpiration
+	shapeNoncurrentVersionTransition
+	shapeNoncurrentVersionTransitionList
 	shapeObject
 	shapeObjectAttributes
 	shapeObjectAttributesList
@@ -335,34 +414,69 @@ const (
 	shapeObjectIdentifierList
 	shapeObjectKey
 	shapeObjectList
+	shapeObjectLockConfiguration
+	shapeObjectLockEnabled
 	shapeObjectLockEnabledForBucket
 	shapeObjectLockLegalHoldStatus
 	shapeObjectLockMode
 	shapeObjectLockRetainUntilDate
+	shapeObjectLockRetentionMode
+	shapeObjectLockRule
 	shapeObjectOwnership
 	shapeObjectPart
 	shapeObjectSize
+	shapeObjectSizeGreaterThanBytes
+	shapeObjectSizeLessThanBytes
 	shapeObjectStorageClass
+	shapeObjectVersion
 	shapeObjectVersionId
+	shapeObjectVersionList
+	shapeObjectVersionStorageClass
 	shapeOptionalObjectAttributes
 	shapeOptionalObjectAttributesList
 	shapeOwner
+	shapeOwnerOverride
+	shapeOwnershipControls
+	shapeOwnershipControlsRule
+	shapeOwnershipControlsRules
 	shapePart
 	shapePartNumber
 	shapePartNumberMarker
+	shapePartitionDateSource
+	shapePartitionedPrefix
 	shapeParts
 	shapePartsCount
 	shapePartsList
+	shapePayer
 	shapePermission
 	shapePolicy
 	shapePrefix
+	shapePriority
+	shapeProtocol
+	shapePublicAccessBlockConfiguration
 	shapePutBucketPolicyRequest
 	shapePutObjectOutput
 	shapePutObjectRequest
 	shapeQuiet
 	shapeRange
+	shapeRedirect
+	shapeRedirectAllRequestsTo
 	shapeRegion
+	shapeReplaceKeyPrefixWith
+	shapeReplaceKeyWith
+	shapeReplicaKmsKeyID
+	shapeReplicaModifications
+	shapeReplicaModificationsStatus
+	shapeReplicationConfiguration
+	shapeReplicationRule
+	shapeReplicationRuleAndOperator
+	shapeReplicationRuleFilter
+	shapeReplicationRuleStatus
+	shapeReplicationRules
 	shapeReplicationStatus
+	shapeReplicationTime
+	shapeReplicationTimeStatus
+	shapeReplicationTimeValue
 	shapeRequestCharged
 	shapeRequestPayer
 	shapeResponseCacheControl
@@ -374,6 +488,9 @@ const (
 	shapeRestore
 	shapeRestoreExpiryDate
 	shapeRestoreStatus
+	shapeRole
+	shapeRoutingRule
+	shapeRoutingRules
 	shapeS3RegionalOrS3ExpressBucketArnString
 	shapeSSECustomerAlgorithm
 	shapeSSECustomerKey
@@ -381,15 +498,34 @@ const (
 	shapeSSEKMSEncryptionContext
 	shapeSSEKMSKeyId
 	shapeServerSideEncryption
+	shapeServerSideEncryptionByDefault
+	shapeServerSideEncryptionConfiguration
+	shapeServerSideEncryptionRule
+	shapeServerSideEncryptionRules
+	shapeSetting
+	shapeSimplePrefix
 	shapeSize
+	shapeSourceSelectionCriteria
+	shapeSseKmsEncryptedObjects
+	shapeSseKmsEncryptedObjectsStatus
 	shapeStartAfter
 	shapeStorageClass
+	shapeSuffix
 	shapeTag
 	shapeTagCount
 	shapeTagSet
 	shapeTaggingDirective
 	shapeTaggingHeader
+	shapeTargetBucket
+	shapeTargetGrant
+	shapeTargetGrants
+	shapeTargetObjectKeyFormat
+	shapeTargetPrefix
 	shapeToken
+	shapeTransition
+	shapeTransitionDefaultMinimumObjectSize
+	shapeTransitionList
+	shapeTransitionStorageClass
 	shapeType
 	shapeURI
 	shapeUploadIdMarker
@@ -398,13 +534,19 @@ const (
 	shapeUploadPartOutput
 	shapeUploadPartRequest
 	shapeValue
+	shapeVersionCount
+	shapeVersionIdMarker
 	shapeWebsiteRedirectLocation
 	shapeWriteOffsetBytes
+	shapeYears
 )
 
 var shapes = []awsapi.Shape{
 	{Type: awsapi.Structure},
 	shapeAbortDate: {Name: "AbortDate", Type: awsapi.Timestamp},
+	shapeAbortIncompleteMultipartUpload: {Name: "AbortIncompleteMultipartUpload", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "DaysAfterInitiation", Field: "DaysAfterInitiation", Shape: shapeDaysAfterInitiation},
+	}},
 	shapeAbortMultipartUploadOutput: {Name: "AbortMultipartUploadOutput", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "RequestCharged", Field: "RequestCharged", Shape: shapeRequestCharged, Location: awsapi.Header, LocationName: "x-amz-request-charged"},
 	}},
@@ -416,19 +558,32 @@ var shapes = []awsapi.Shape{
 		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
 		{Name: "IfMatchInitiatedTime", Field: "IfMatchInitiatedTime", Shape: shapeIfMatchInitiatedTime, Location: awsapi.Header, LocationName: "x-amz-if-match-initiated-time"},
 	}},
-	shapeAbortRuleId:      {Name: "AbortRuleId", Type: awsapi.String},
-	shapeAcceptRanges:     {Name: "AcceptRanges", Type: awsapi.String},
+	shapeAbortRuleId:  {Name: "AbortRuleId", Type: awsapi.String},
+	shapeAcceptRanges: {Name: "AcceptRanges", Type: awsapi.String},
+	shapeAccessControlTranslation: {Name: "AccessControlTranslation", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Owner", Field: "Owner", Shape: shapeOwnerOverride, Required: true},
+	}},
 	shapeAccessPointAlias: {Name: "AccessPointAlias", Type: awsapi.Boolean},
 	shapeAccountId:        {Name: "AccountId", Type: awsapi.String},
+	shapeAllowedHeader:    {Name: "AllowedHeader", Type: awsapi.String},
+	shapeAllowedHeaders:   {Name: "AllowedHeaders", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeAllowedHeader}},
+	shapeAllowedMethod:    {Name: "AllowedMethod", Type: awsapi.String},
+	shapeAllowedMethods:   {Name: "AllowedMethods", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeAllowedMethod}},
+	shapeAllowedOrigin:    {Name: "AllowedOrigin", Type: awsapi.String},
+	shapeAllowedOrigins:   {Name: "AllowedOrigins", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeAllowedOrigin}},
 	shapeArchiveStatus:    {Name: "ArchiveStatus", Type: awsapi.String, Enum: []string{"ARCHIVE_ACCESS", "DEEP_ARCHIVE_ACCESS"}},
-	shapeBody:             {Name: "Body", Type: awsapi.Blob},
+	shapeBlockedEncryptionTypes: {Name: "BlockedEncryptionTypes", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "EncryptionType", Field: "EncryptionType", Shape: shapeEncryptionTypeList},
+	}},
+	shapeBody: {Name: "Body", Type: awsapi.Blob},
 	shapeBucket: {Name: "Bucket", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Name", Field: "Name", Shape: shapeBucketName},
 		{Name: "CreationDate", Field: "CreationDate", Shape: shapeCreationDate},
 		{Name: "BucketRegion", Field: "BucketRegion", Shape: shapeBucketRegion},
 		{Name: "BucketArn", Field: "BucketArn", Shape: shapeS3RegionalOrS3ExpressBucketArnString},
 	}},
-	shapeBucketCannedACL: {Name: "BucketCannedACL", Type: awsapi.String, Enum: []string{"private", "public-read", "public-read-write", "authenticated-read"}},
+	shapeBucketAccelerateStatus: {Name: "BucketAccelerateStatus", Type: awsapi.String, Enum: []string{"Enabled", "Suspended"}},
+	shapeBucketCannedACL:        {Name: "BucketCannedACL", Type: awsapi.String, Enum: []string{"private", "public-read", "public-read-write", "authenticated-read"}},
 	shapeBucketInfo: {Name: "BucketInfo", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "DataRedundancy", Field: "DataRedundancy", Shape: shapeDataRedundancy},
 		{Name: "Type", Field: "Type", Shape: shapeBucketType},
@@ -436,6 +591,7 @@ var shapes = []awsapi.Shape{
 	shapeBucketKeyEnabled:          {Name: "BucketKeyEnabled", Type: awsapi.Boolean},
 	shapeBucketLocationConstraint:  {Name: "BucketLocationConstraint", Type: awsapi.String, Enum: []string{"af-south-1", "ap-east-1", "ap-east-2", "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-south-2", "ap-southeast-1", "ap-southeast-2", "ap-southeast-3", "ap-southeast-4", "ap-southeast-5", "ap-southeast-6", "ap-southeast-7", "ca-central-1", "ca-west-1", "cn-north-1", "cn-northwest-1", "EU", "eu-central-1", "eu-central-2", "eu-north-1", "eu-south-1", "eu-south-2", "eu-west-1", "eu-west-2", "eu-west-3", "il-central-1", "me-central-1", "me-south-1", "mx-central-1", "sa-east-1", "us-east-2", "us-gov-east-1", "us-gov-west-1", "us-west-1", "us-west-2"}},
 	shapeBucketLocationName:        {Name: "BucketLocationName", Type: awsapi.String},
+	shapeBucketLogsPermission:      {Name: "BucketLogsPermission", Type: awsapi.String, Enum: []string{"FULL_CONTROL", "READ", "WRITE"}},
 	shapeBucketName:                {Name: "BucketName", Type: awsapi.String},
 	shapeBucketNamespace:           {Name: "BucketNamespace", Type: awsapi.String, Enum: []string{"account-regional", "global"}},
 	shapeBucketRegion:              {Name: "BucketRegion", Type: awsapi.String},
@@ -443,7 +599,16 @@ var shapes = []awsapi.Shape{
 	shapeBucketVersioningStatus:    {Name: "BucketVersioningStatus", Type: awsapi.String, Enum: []string{"Enabled", "Suspended"}},
 	shapeBuckets:                   {Name: "Buckets", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeBucket, LocationName: "Bucket"}},
 	shapeBypassGovernanceRetention: {Name: "BypassGovernanceRetention", Type: awsapi.Boolean},
-	shapeCacheControl:              {Name: "CacheControl", Type: awsapi.String},
+	shapeCORSRule: {Name: "CORSRule", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "ID", Field: "ID", Shape: shapeID},
+		{Name: "AllowedHeaders", Field: "AllowedHeaders", Shape: shapeAllowedHeaders, LocationName: "AllowedHeader"},
+		{Name: "AllowedMethods", Field: "AllowedMethods", Shape: shapeAllowedMethods, LocationName: "AllowedMethod", Required: true},
+		{Name: "AllowedOrigins", Field: "AllowedOrigins", Shape: shapeAllowedOrigins, LocationName: "AllowedOrigin", Required: true},
+		{Name: "ExposeHeaders", Field: "ExposeHeaders", Shape: shapeExposeHeaders, LocationName: "ExposeHeader"},
+		{Name: "MaxAgeSeconds", Field: "MaxAgeSeconds", Shape: shapeMaxAgeSeconds},
+	}},
+	shapeCORSRules:    {Name: "CORSRules", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeCORSRule}},
+	shapeCacheControl: {Name: "CacheControl", Type: awsapi.String},
 	shapeChecksum: {Name: "Checksum", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "ChecksumCRC32", Field: "ChecksumCRC32", Shape: shapeChecksumCRC32},
 		{Name: "ChecksumCRC32C", Field: "ChecksumCRC32C", Shape: shapeChecksumCRC32C},
@@ -541,7 +706,11 @@ var shapes = []awsapi.Shape{
 		{Name: "ChecksumXXHASH128", Field: "ChecksumXXHASH128", Shape: shapeChecksumXXHASH128},
 		{Name: "PartNumber", Field: "PartNumber", Shape: shapePartNumber},
 	}},
-	shapeCompletedPartList:             {Name: "CompletedPartList", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeCompletedPart}},
+	shapeCompletedPartList: {Name: "CompletedPartList", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeCompletedPart}},
+	shapeCondition: {Name: "Condition", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "HttpErrorCodeReturnedEquals", Field: "HttpErrorCodeReturnedEquals", Shape: shapeHttpErrorCodeReturnedEquals},
+		{Name: "KeyPrefixEquals", Field: "KeyPrefixEquals", Shape: shapeKeyPrefixEquals},
+	}},
 	shapeConfirmRemoveSelfBucketAccess: {Name: "ConfirmRemoveSelfBucketAccess", Type: awsapi.Boolean},
 	shapeContentDisposition:            {Name: "ContentDisposition", Type: awsapi.String},
 	shapeContentEncoding:               {Name: "ContentEncoding", Type: awsapi.String},
@@ -719,8 +888,16 @@ var shapes = []awsapi.Shape{
 		{Name: "ChecksumAlgorithm", Field: "ChecksumAlgorithm", Shape: shapeChecksumAlgorithm, Location: awsapi.Header, LocationName: "x-amz-checksum-algorithm"},
 		{Name: "ChecksumType", Field: "ChecksumType", Shape: shapeChecksumType, Location: awsapi.Header, LocationName: "x-amz-checksum-type"},
 	}},
-	shapeCreationDate:   {Name: "CreationDate", Type: awsapi.Timestamp},
-	shapeDataRedundancy: {Name: "DataRedundancy", Type: awsapi.String, Enum: []string{"SingleAvailabilityZone", "SingleLocalZone"}},
+	shapeCreationDate:        {Name: "CreationDate", Type: awsapi.Timestamp},
+	shapeDataRedundancy:      {Name: "DataRedundancy", Type: awsapi.String, Enum: []string{"SingleAvailabilityZone", "SingleLocalZone"}},
+	shapeDate:                {Name: "Date", Type: awsapi.Timestamp, TimeFormat: awsapi.ISO8601},
+	shapeDays:                {Name: "Days", Type: awsapi.Integer},
+	shapeDaysAfterInitiation: {Name: "DaysAfterInitiation", Type: awsapi.Integer},
+	shapeDefaultRetention: {Name: "DefaultRetention", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Mode", Field: "Mode", Shape: shapeObjectLockRetentionMode},
+		{Name: "Days", Field: "Days", Shape: shapeDays},
+		{Name: "Years", Field: "Years", Shape: shapeYears},
+	}},
 	shapeDelete: {Name: "Delete", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Objects", Field: "Objects", Shape: shapeObjectIdentifierList, LocationName: "Object", Required: true},
 		{Name: "Quiet", Field: "Quiet", Shape: shapeQuiet},
@@ -733,8 +910,20 @@ var shapes = []awsapi.Shape{
 		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Location: awsapi.URI, Required: true},
 		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
 	}},
-	shapeDeleteMarker:          {Name: "DeleteMarker", Type: awsapi.Boolean},
-	shapeDeleteMarkerVersionId: {Name: "DeleteMarkerVersionId", Type: awsapi.String},
+	shapeDeleteMarker: {Name: "DeleteMarker", Type: awsapi.Boolean},
+	shapeDeleteMarkerEntry: {Name: "DeleteMarkerEntry", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Owner", Field: "Owner", Shape: shapeOwner},
+		{Name: "Key", Field: "Key", Shape: shapeObjectKey},
+		{Name: "VersionId", Field: "VersionId", Shape: shapeObjectVersionId},
+		{Name: "IsLatest", Field: "IsLatest", Shape: shapeIsLatest},
+		{Name: "LastModified", Field: "LastModified", Shape: shapeLastModified},
+	}},
+	shapeDeleteMarkerReplication: {Name: "DeleteMarkerReplication", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Status", Field: "Status", Shape: shapeDeleteMarkerReplicationStatus},
+	}},
+	shapeDeleteMarkerReplicationStatus: {Name: "DeleteMarkerReplicationStatus", Type: awsapi.String, Enum: []string{"Enabled", "Disabled"}},
+	shapeDeleteMarkerVersionId:         {Name: "DeleteMarkerVersionId", Type: awsapi.String},
+	shapeDeleteMarkers:                 {Name: "DeleteMarkers", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeDeleteMarkerEntry}},
 	shapeDeleteObjectOutput: {Name: "DeleteObjectOutput", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "DeleteMarker", Field: "DeleteMarker", Shape: shapeDeleteMarker, Location: awsapi.Header, LocationName: "x-amz-delete-marker"},
 		{Name: "VersionId", Field: "VersionId", Shape: shapeObjectVersionId, Location: awsapi.Header, LocationName: "x-amz-version-id"},
@@ -774,25 +963,81 @@ var shapes = []awsapi.Shape{
 	}},
 	shapeDeletedObjects: {Name: "DeletedObjects", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeDeletedObject}},
 	shapeDelimiter:      {Name: "Delimiter", Type: awsapi.String},
-	shapeDisplayName:    {Name: "DisplayName", Type: awsapi.String},
-	shapeETag:           {Name: "ETag", Type: awsapi.String},
-	shapeEmailAddress:   {Name: "EmailAddress", Type: awsapi.String},
-	shapeEncodingType:   {Name: "EncodingType", Type: awsapi.String, Enum: []string{"url"}},
+	shapeDestination: {Name: "Destination", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Required: true},
+		{Name: "Account", Field: "Account", Shape: shapeAccountId},
+		{Name: "StorageClass", Field: "StorageClass", Shape: shapeStorageClass},
+		{Name: "AccessControlTranslation", Field: "AccessControlTranslation", Shape: shapeAccessControlTranslation},
+		{Name: "EncryptionConfiguration", Field: "EncryptionConfiguration", Shape: shapeEncryptionConfiguration},
+		{Name: "ReplicationTime", Field: "ReplicationTime", Shape: shapeReplicationTime},
+		{Name: "Metrics", Field: "Metrics", Shape: shapeMetrics},
+	}},
+	shapeDisplayName:  {Name: "DisplayName", Type: awsapi.String},
+	shapeETag:         {Name: "ETag", Type: awsapi.String},
+	shapeEmailAddress: {Name: "EmailAddress", Type: awsapi.String},
+	shapeEncodingType: {Name: "EncodingType", Type: awsapi.String, Enum: []string{"url"}},
+	shapeEncryptionConfiguration: {Name: "EncryptionConfiguration", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "ReplicaKmsKeyID", Field: "ReplicaKmsKeyID", Shape: shapeReplicaKmsKeyID},
+	}},
+	shapeEncryptionType:     {Name: "EncryptionType", Type: awsapi.String, Enum: []string{"NONE", "SSE-C"}},
+	shapeEncryptionTypeList: {Name: "EncryptionTypeList", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeEncryptionType, LocationName: "EncryptionType"}},
 	shapeError: {Name: "Error", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Key", Field: "Key", Shape: shapeObjectKey},
 		{Name: "VersionId", Field: "VersionId", Shape: shapeObjectVersionId},
 		{Name: "Code", Field: "Code", Shape: shapeCode},
 		{Name: "Message", Field: "Message", Shape: shapeMessage},
 	}},
-	shapeErrors:     {Name: "Errors", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeError}},
-	shapeExpiration: {Name: "Expiration", Type: awsapi.String},
-	shapeExpires:    {Name: "Expires", Type: awsapi.String},
-	shapeFetchOwner: {Name: "FetchOwner", Type: awsapi.Boolean},
+	shapeErrorDocument: {Name: "ErrorDocument", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Key", Field: "Key", Shape: shapeObjectKey, Required: true},
+	}},
+	shapeErrors: {Name: "Errors", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeError}},
+	shapeExistingObjectReplication: {Name: "ExistingObjectReplication", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Status", Field: "Status", Shape: shapeExistingObjectReplicationStatus, Required: true},
+	}},
+	shapeExistingObjectReplicationStatus: {Name: "ExistingObjectReplicationStatus", Type: awsapi.String, Enum: []string{"Enabled", "Disabled"}},
+	shapeExpiration:                      {Name: "Expiration", Type: awsapi.String},
+	shapeExpirationStatus:                {Name: "ExpirationStatus", Type: awsapi.String, Enum: []string{"Enabled", "Disabled"}},
+	shapeExpiredObjectDeleteMarker:       {Name: "ExpiredObjectDeleteMarker", Type: awsapi.Boolean},
+	shapeExpires:                         {Name: "Expires", Type: awsapi.String},
+	shapeExposeHeader:                    {Name: "ExposeHeader", Type: awsapi.String},
+	shapeExposeHeaders:                   {Name: "ExposeHeaders", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeExposeHeader}},
+	shapeFetchOwner:                      {Name: "FetchOwner", Type: awsapi.Boolean},
+	shapeGetBucketAccelerateConfigurationOutput: {Name: "GetBucketAccelerateConfigurationOutput", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Status", Field: "Status", Shape: shapeBucketAccelerateStatus},
+		{Name: "RequestCharged", Field: "RequestCharged", Shape: shapeRequestCharged, Location: awsapi.Header, LocationName: "x-amz-request-charged"},
+	}},
+	shapeGetBucketAccelerateConfigurationRequest: {Name: "GetBucketAccelerateConfigurationRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Location: awsapi.URI, Required: true},
+		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
+		{Name: "RequestPayer", Field: "RequestPayer", Shape: shapeRequestPayer, Location: awsapi.Header, LocationName: "x-amz-request-payer"},
+	}},
 	shapeGetBucketAclOutput: {Name: "GetBucketAclOutput", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Owner", Field: "Owner", Shape: shapeOwner},
 		{Name: "Grants", Field: "Grants", Shape: shapeGrants, LocationName: "AccessControlList"},
 	}},
 	shapeGetBucketAclRequest: {Name: "GetBucketAclRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Location: awsapi.URI, Required: true},
+		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
+	}},
+	shapeGetBucketCorsOutput: {Name: "GetBucketCorsOutput", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "CORSRules", Field: "CORSRules", Shape: shapeCORSRules, LocationName: "CORSRule"},
+	}},
+	shapeGetBucketCorsRequest: {Name: "GetBucketCorsRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Location: awsapi.URI, Required: true},
+		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
+	}},
+	shapeGetBucketEncryptionOutput: {Name: "GetBucketEncryptionOutput", Type: awsapi.Structure, Payload: "ServerSideEncryptionConfiguration", Members: []awsapi.Member{
+		{Name: "ServerSideEncryptionConfiguration", Field: "ServerSideEncryptionConfiguration", Shape: shapeServerSideEncryptionConfiguration},
+	}},
+	shapeGetBucketEncryptionRequest: {Name: "GetBucketEncryptionRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Location: awsapi.URI, Required: true},
+		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
+	}},
+	shapeGetBucketLifecycleConfigurationOutput: {Name: "GetBucketLifecycleConfigurationOutput", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Rules", Field: "Rules", Shape: shapeLifecycleRules, LocationName: "Rule"},
+		{Name: "TransitionDefaultMinimumObjectSize", Field: "TransitionDefaultMinimumObjectSize", Shape: shapeTransitionDefaultMinimumObjectSize, Location: awsapi.Header, LocationName: "x-amz-transition-default-minimum-object-size"},
+	}},
+	shapeGetBucketLifecycleConfigurationRequest: {Name: "GetBucketLifecycleConfigurationRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Location: awsapi.URI, Required: true},
 		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
 	}},
@@ -803,10 +1048,45 @@ var shapes = []awsapi.Shape{
 		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Location: awsapi.URI, Required: true},
 		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
 	}},
+	shapeGetBucketLoggingOutput: {Name: "GetBucketLoggingOutput", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "LoggingEnabled", Field: "LoggingEnabled", Shape: shapeLoggingEnabled},
+	}},
+	shapeGetBucketLoggingRequest: {Name: "GetBucketLoggingRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Location: awsapi.URI, Required: true},
+		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
+	}},
+	shapeGetBucketOwnershipControlsOutput: {Name: "GetBucketOwnershipControlsOutput", Type: awsapi.Structure, Payload: "OwnershipControls", Members: []awsapi.Member{
+		{Name: "OwnershipControls", Field: "OwnershipControls", Shape: shapeOwnershipControls},
+	}},
+	shapeGetBucketOwnershipControlsRequest: {Name: "GetBucketOwnershipControlsRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Location: awsapi.URI, Required: true},
+		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
+	}},
 	shapeGetBucketPolicyOutput: {Name: "GetBucketPolicyOutput", Type: awsapi.Structure, Payload: "Policy", Members: []awsapi.Member{
 		{Name: "Policy", Field: "Policy", Shape: shapePolicy},
 	}},
 	shapeGetBucketPolicyRequest: {Name: "GetBucketPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Location: awsapi.URI, Required: true},
+		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
+	}},
+	shapeGetBucketReplicationOutput: {Name: "GetBucketReplicationOutput", Type: awsapi.Structure, Payload: "ReplicationConfiguration", Members: []awsapi.Member{
+		{Name: "ReplicationConfiguration", Field: "ReplicationConfiguration", Shape: shapeReplicationConfiguration},
+	}},
+	shapeGetBucketReplicationRequest: {Name: "GetBucketReplicationRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Location: awsapi.URI, Required: true},
+		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
+	}},
+	shapeGetBucketRequestPaymentOutput: {Name: "GetBucketRequestPaymentOutput", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Payer", Field: "Payer", Shape: shapePayer},
+	}},
+	shapeGetBucketRequestPaymentRequest: {Name: "GetBucketRequestPaymentRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Location: awsapi.URI, Required: true},
+		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
+	}},
+	shapeGetBucketTaggingOutput: {Name: "GetBucketTaggingOutput", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "TagSet", Field: "TagSet", Shape: shapeTagSet, Required: true},
+	}},
+	shapeGetBucketTaggingRequest: {Name: "GetBucketTaggingRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Location: awsapi.URI, Required: true},
 		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
 	}},
@@ -815,6 +1095,16 @@ var shapes = []awsapi.Shape{
 		{Name: "MFADelete", Field: "MFADelete", Shape: shapeMFADeleteStatus, LocationName: "MfaDelete"},
 	}},
 	shapeGetBucketVersioningRequest: {Name: "GetBucketVersioningRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Location: awsapi.URI, Required: true},
+		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
+	}},
+	shapeGetBucketWebsiteOutput: {Name: "GetBucketWebsiteOutput", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "RedirectAllRequestsTo", Field: "RedirectAllRequestsTo", Shape: shapeRedirectAllRequestsTo},
+		{Name: "IndexDocument", Field: "IndexDocument", Shape: shapeIndexDocument},
+		{Name: "ErrorDocument", Field: "ErrorDocument", Shape: shapeErrorDocument},
+		{Name: "RoutingRules", Field: "RoutingRules", Shape: shapeRoutingRules},
+	}},
+	shapeGetBucketWebsiteRequest: {Name: "GetBucketWebsiteRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Location: awsapi.URI, Required: true},
 		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
 	}},
@@ -849,6 +1139,13 @@ var shapes = []awsapi.Shape{
 		{Name: "RequestPayer", Field: "RequestPayer", Shape: shapeRequestPayer, Location: awsapi.Header, LocationName: "x-amz-request-payer"},
 		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
 		{Name: "ObjectAttributes", Field: "ObjectAttributes", Shape: shapeObjectAttributesList, Location: awsapi.Header, LocationName: "x-amz-object-attributes", Required: true},
+	}},
+	shapeGetObjectLockConfigurationOutput: {Name: "GetObjectLockConfigurationOutput", Type: awsapi.Structure, Payload: "ObjectLockConfiguration", Members: []awsapi.Member{
+		{Name: "ObjectLockConfiguration", Field: "ObjectLockConfiguration", Shape: shapeObjectLockConfiguration},
+	}},
+	shapeGetObjectLockConfigurationRequest: {Name: "GetObjectLockConfigurationRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Location: awsapi.URI, Required: true},
+		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
 	}},
 	shapeGetObjectOutput: {Name: "GetObjectOutput", Type: awsapi.Structure, Payload: "Body", Members: []awsapi.Member{
 		{Name: "Body", Field: "Body", Shape: shapeBody, Streaming: true},
@@ -917,6 +1214,13 @@ var shapes = []awsapi.Shape{
 		{Name: "PartNumber", Field: "PartNumber", Shape: shapePartNumber, Location: awsapi.Querystring, LocationName: "partNumber"},
 		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
 		{Name: "ChecksumMode", Field: "ChecksumMode", Shape: shapeChecksumMode, Location: awsapi.Header, LocationName: "x-amz-checksum-mode"},
+	}},
+	shapeGetPublicAccessBlockOutput: {Name: "GetPublicAccessBlockOutput", Type: awsapi.Structure, Payload: "PublicAccessBlockConfiguration", Members: []awsapi.Member{
+		{Name: "PublicAccessBlockConfiguration", Field: "PublicAccessBlockConfiguration", Shape: shapePublicAccessBlockConfiguration},
+	}},
+	shapeGetPublicAccessBlockRequest: {Name: "GetPublicAccessBlockRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Location: awsapi.URI, Required: true},
+		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
 	}},
 	shapeGrant: {Name: "Grant", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Grantee", Field: "Grantee", Shape: shapeGrantee},
@@ -1014,25 +1318,63 @@ var shapes = []awsapi.Shape{
 		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
 		{Name: "ChecksumMode", Field: "ChecksumMode", Shape: shapeChecksumMode, Location: awsapi.Header, LocationName: "x-amz-checksum-mode"},
 	}},
-	shapeID:                      {Name: "ID", Type: awsapi.String},
-	shapeIfMatch:                 {Name: "IfMatch", Type: awsapi.String},
-	shapeIfMatchInitiatedTime:    {Name: "IfMatchInitiatedTime", Type: awsapi.Timestamp, TimeFormat: awsapi.RFC822},
-	shapeIfMatchLastModifiedTime: {Name: "IfMatchLastModifiedTime", Type: awsapi.Timestamp, TimeFormat: awsapi.RFC822},
-	shapeIfMatchSize:             {Name: "IfMatchSize", Type: awsapi.Long},
-	shapeIfModifiedSince:         {Name: "IfModifiedSince", Type: awsapi.Timestamp},
-	shapeIfNoneMatch:             {Name: "IfNoneMatch", Type: awsapi.String},
-	shapeIfUnmodifiedSince:       {Name: "IfUnmodifiedSince", Type: awsapi.Timestamp},
-	shapeInitiated:               {Name: "Initiated", Type: awsapi.Timestamp},
+	shapeHostName:                    {Name: "HostName", Type: awsapi.String},
+	shapeHttpErrorCodeReturnedEquals: {Name: "HttpErrorCodeReturnedEquals", Type: awsapi.String},
+	shapeHttpRedirectCode:            {Name: "HttpRedirectCode", Type: awsapi.String},
+	shapeID:                          {Name: "ID", Type: awsapi.String},
+	shapeIfMatch:                     {Name: "IfMatch", Type: awsapi.String},
+	shapeIfMatchInitiatedTime:        {Name: "IfMatchInitiatedTime", Type: awsapi.Timestamp, TimeFormat: awsapi.RFC822},
+	shapeIfMatchLastModifiedTime:     {Name: "IfMatchLastModifiedTime", Type: awsapi.Timestamp, TimeFormat: awsapi.RFC822},
+	shapeIfMatchSize:                 {Name: "IfMatchSize", Type: awsapi.Long},
+	shapeIfModifiedSince:             {Name: "IfModifiedSince", Type: awsapi.Timestamp},
+	shapeIfNoneMatch:                 {Name: "IfNoneMatch", Type: awsapi.String},
+	shapeIfUnmodifiedSince:           {Name: "IfUnmodifiedSince", Type: awsapi.Timestamp},
+	shapeIndexDocument: {Name: "IndexDocument", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Suffix", Field: "Suffix", Shape: shapeSuffix, Required: true},
+	}},
+	shapeInitiated: {Name: "Initiated", Type: awsapi.Timestamp},
 	shapeInitiator: {Name: "Initiator", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "ID", Field: "ID", Shape: shapeID},
 		{Name: "DisplayName", Field: "DisplayName", Shape: shapeDisplayName},
 	}},
+	shapeIsLatest:            {Name: "IsLatest", Type: awsapi.Boolean},
 	shapeIsRestoreInProgress: {Name: "IsRestoreInProgress", Type: awsapi.Boolean},
 	shapeIsTruncated:         {Name: "IsTruncated", Type: awsapi.Boolean},
 	shapeKeyCount:            {Name: "KeyCount", Type: awsapi.Integer},
 	shapeKeyMarker:           {Name: "KeyMarker", Type: awsapi.String},
+	shapeKeyPrefixEquals:     {Name: "KeyPrefixEquals", Type: awsapi.String},
 	shapeLastModified:        {Name: "LastModified", Type: awsapi.Timestamp},
 	shapeLastModifiedTime:    {Name: "LastModifiedTime", Type: awsapi.Timestamp, TimeFormat: awsapi.RFC822},
+	shapeLifecycleExpiration: {Name: "LifecycleExpiration", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Date", Field: "Date", Shape: shapeDate},
+		{Name: "Days", Field: "Days", Shape: shapeDays},
+		{Name: "ExpiredObjectDeleteMarker", Field: "ExpiredObjectDeleteMarker", Shape: shapeExpiredObjectDeleteMarker},
+	}},
+	shapeLifecycleRule: {Name: "LifecycleRule", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Expiration", Field: "Expiration", Shape: shapeLifecycleExpiration},
+		{Name: "ID", Field: "ID", Shape: shapeID},
+		{Name: "Prefix", Field: "Prefix", Shape: shapePrefix},
+		{Name: "Filter", Field: "Filter", Shape: shapeLifecycleRuleFilter},
+		{Name: "Status", Field: "Status", Shape: shapeExpirationStatus, Required: true},
+		{Name: "Transitions", Field: "Transitions", Shape: shapeTransitionList, LocationName: "Transition"},
+		{Name: "NoncurrentVersionTransitions", Field: "NoncurrentVersionTransitions", Shape: shapeNoncurrentVersionTransitionList, LocationName: "NoncurrentVersionTransition"},
+		{Name: "NoncurrentVersionExpiration", Field: "NoncurrentVersionExpiration", Shape: shapeNoncurrentVersionExpiration},
+		{Name: "AbortIncompleteMultipartUpload", Field: "AbortIncompleteMultipartUpload", Shape: shapeAbortIncompleteMultipartUpload},
+	}},
+	shapeLifecycleRuleAndOperator: {Name: "LifecycleRuleAndOperator", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Prefix", Field: "Prefix", Shape: shapePrefix},
+		{Name: "Tags", Field: "Tags", Shape: shapeTagSet, LocationName: "Tag", Flattened: true},
+		{Name: "ObjectSizeGreaterThan", Field: "ObjectSizeGreaterThan", Shape: shapeObjectSizeGreaterThanBytes},
+		{Name: "ObjectSizeLessThan", Field: "ObjectSizeLessThan", Shape: shapeObjectSizeLessThanBytes},
+	}},
+	shapeLifecycleRuleFilter: {Name: "LifecycleRuleFilter", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Prefix", Field: "Prefix", Shape: shapePrefix},
+		{Name: "Tag", Field: "Tag", Shape: shapeTag},
+		{Name: "ObjectSizeGreaterThan", Field: "ObjectSizeGreaterThan", Shape: shapeObjectSizeGreaterThanBytes},
+		{Name: "ObjectSizeLessThan", Field: "ObjectSizeLessThan", Shape: shapeObjectSizeLessThanBytes},
+		{Name: "And", Field: "And", Shape: shapeLifecycleRuleAndOperator},
+	}},
+	shapeLifecycleRules: {Name: "LifecycleRules", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeLifecycleRule}},
 	shapeListBucketsOutput: {Name: "ListBucketsOutput", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Buckets", Field: "Buckets", Shape: shapeBuckets},
 		{Name: "Owner", Field: "Owner", Shape: shapeOwner},
@@ -1070,6 +1412,34 @@ var shapes = []awsapi.Shape{
 		{Name: "UploadIdMarker", Field: "UploadIdMarker", Shape: shapeUploadIdMarker, Location: awsapi.Querystring, LocationName: "upload-id-marker"},
 		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
 		{Name: "RequestPayer", Field: "RequestPayer", Shape: shapeRequestPayer, Location: awsapi.Header, LocationName: "x-amz-request-payer"},
+	}},
+	shapeListObjectVersionsOutput: {Name: "ListObjectVersionsOutput", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeIsTruncated},
+		{Name: "KeyMarker", Field: "KeyMarker", Shape: shapeKeyMarker},
+		{Name: "VersionIdMarker", Field: "VersionIdMarker", Shape: shapeVersionIdMarker},
+		{Name: "NextKeyMarker", Field: "NextKeyMarker", Shape: shapeNextKeyMarker},
+		{Name: "NextVersionIdMarker", Field: "NextVersionIdMarker", Shape: shapeNextVersionIdMarker},
+		{Name: "Versions", Field: "Versions", Shape: shapeObjectVersionList, LocationName: "Version"},
+		{Name: "DeleteMarkers", Field: "DeleteMarkers", Shape: shapeDeleteMarkers, LocationName: "DeleteMarker"},
+		{Name: "Name", Field: "Name", Shape: shapeBucketName},
+		{Name: "Prefix", Field: "Prefix", Shape: shapePrefix},
+		{Name: "Delimiter", Field: "Delimiter", Shape: shapeDelimiter},
+		{Name: "MaxKeys", Field: "MaxKeys", Shape: shapeMaxKeys},
+		{Name: "CommonPrefixes", Field: "CommonPrefixes", Shape: shapeCommonPrefixList},
+		{Name: "EncodingType", Field: "EncodingType", Shape: shapeEncodingType},
+		{Name: "RequestCharged", Field: "RequestCharged", Shape: shapeRequestCharged, Location: awsapi.Header, LocationName: "x-amz-request-charged"},
+	}},
+	shapeListObjectVersionsRequest: {Name: "ListObjectVersionsRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Location: awsapi.URI, Required: true},
+		{Name: "Delimiter", Field: "Delimiter", Shape: shapeDelimiter, Location: awsapi.Querystring, LocationName: "delimiter"},
+		{Name: "EncodingType", Field: "EncodingType", Shape: shapeEncodingType, Location: awsapi.Querystring, LocationName: "encoding-type"},
+		{Name: "KeyMarker", Field: "KeyMarker", Shape: shapeKeyMarker, Location: awsapi.Querystring, LocationName: "key-marker"},
+		{Name: "MaxKeys", Field: "MaxKeys", Shape: shapeMaxKeys, Location: awsapi.Querystring, LocationName: "max-keys"},
+		{Name: "Prefix", Field: "Prefix", Shape: shapePrefix, Location: awsapi.Querystring, LocationName: "prefix"},
+		{Name: "VersionIdMarker", Field: "VersionIdMarker", Shape: shapeVersionIdMarker, Location: awsapi.Querystring, LocationName: "version-id-marker"},
+		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
+		{Name: "RequestPayer", Field: "RequestPayer", Shape: shapeRequestPayer, Location: awsapi.Header, LocationName: "x-amz-request-payer"},
+		{Name: "OptionalObjectAttributes", Field: "OptionalObjectAttributes", Shape: shapeOptionalObjectAttributesList, Location: awsapi.Header, LocationName: "x-amz-optional-object-attributes"},
 	}},
 	shapeListObjectsOutput: {Name: "ListObjectsOutput", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeIsTruncated},
@@ -1160,20 +1530,33 @@ var shapes = []awsapi.Shape{
 	}},
 	shapeLocationNameAsString: {Name: "LocationNameAsString", Type: awsapi.String},
 	shapeLocationType:         {Name: "LocationType", Type: awsapi.String, Enum: []string{"AvailabilityZone", "LocalZone"}},
-	shapeMFA:                  {Name: "MFA", Type: awsapi.String},
-	shapeMFADeleteStatus:      {Name: "MFADeleteStatus", Type: awsapi.String, Enum: []string{"Enabled", "Disabled"}},
-	shapeMarker:               {Name: "Marker", Type: awsapi.String},
-	shapeMaxBuckets:           {Name: "MaxBuckets", Type: awsapi.Integer, HasMin: true, Min: 1, HasMax: true, Max: 10000},
-	shapeMaxKeys:              {Name: "MaxKeys", Type: awsapi.Integer},
-	shapeMaxParts:             {Name: "MaxParts", Type: awsapi.Integer},
-	shapeMaxUploads:           {Name: "MaxUploads", Type: awsapi.Integer},
-	shapeMessage:              {Name: "Message", Type: awsapi.String},
-	shapeMetadata:             {Name: "Metadata", Type: awsapi.Map, Key: awsapi.Ref{Shape: shapeMetadataKey}, Elem: awsapi.Ref{Shape: shapeMetadataValue}},
-	shapeMetadataDirective:    {Name: "MetadataDirective", Type: awsapi.String, Enum: []string{"COPY", "REPLACE"}},
-	shapeMetadataKey:          {Name: "MetadataKey", Type: awsapi.String},
-	shapeMetadataValue:        {Name: "MetadataValue", Type: awsapi.String},
-	shapeMissingMeta:          {Name: "MissingMeta", Type: awsapi.Integer},
-	shapeMpuObjectSize:        {Name: "MpuObjectSize", Type: awsapi.Long},
+	shapeLoggingEnabled: {Name: "LoggingEnabled", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "TargetBucket", Field: "TargetBucket", Shape: shapeTargetBucket, Required: true},
+		{Name: "TargetGrants", Field: "TargetGrants", Shape: shapeTargetGrants},
+		{Name: "TargetPrefix", Field: "TargetPrefix", Shape: shapeTargetPrefix, Required: true},
+		{Name: "TargetObjectKeyFormat", Field: "TargetObjectKeyFormat", Shape: shapeTargetObjectKeyFormat},
+	}},
+	shapeMFA:               {Name: "MFA", Type: awsapi.String},
+	shapeMFADeleteStatus:   {Name: "MFADeleteStatus", Type: awsapi.String, Enum: []string{"Enabled", "Disabled"}},
+	shapeMarker:            {Name: "Marker", Type: awsapi.String},
+	shapeMaxAgeSeconds:     {Name: "MaxAgeSeconds", Type: awsapi.Integer},
+	shapeMaxBuckets:        {Name: "MaxBuckets", Type: awsapi.Integer, HasMin: true, Min: 1, HasMax: true, Max: 10000},
+	shapeMaxKeys:           {Name: "MaxKeys", Type: awsapi.Integer},
+	shapeMaxParts:          {Name: "MaxParts", Type: awsapi.Integer},
+	shapeMaxUploads:        {Name: "MaxUploads", Type: awsapi.Integer},
+	shapeMessage:           {Name: "Message", Type: awsapi.String},
+	shapeMetadata:          {Name: "Metadata", Type: awsapi.Map, Key: awsapi.Ref{Shape: shapeMetadataKey}, Elem: awsapi.Ref{Shape: shapeMetadataValue}},
+	shapeMetadataDirective: {Name: "MetadataDirective", Type: awsapi.String, Enum: []string{"COPY", "REPLACE"}},
+	shapeMetadataKey:       {Name: "MetadataKey", Type: awsapi.String},
+	shapeMetadataValue:     {Name: "MetadataValue", Type: awsapi.String},
+	shapeMetrics: {Name: "Metrics", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Status", Field: "Status", Shape: shapeMetricsStatus, Required: true},
+		{Name: "EventThreshold", Field: "EventThreshold", Shape: shapeReplicationTimeValue},
+	}},
+	shapeMetricsStatus: {Name: "MetricsStatus", Type: awsapi.String, Enum: []string{"Enabled", "Disabled"}},
+	shapeMinutes:       {Name: "Minutes", Type: awsapi.Integer},
+	shapeMissingMeta:   {Name: "MissingMeta", Type: awsapi.Integer},
+	shapeMpuObjectSize: {Name: "MpuObjectSize", Type: awsapi.Long},
 	shapeMultipartUpload: {Name: "MultipartUpload", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "UploadId", Field: "UploadId", Shape: shapeMultipartUploadId},
 		{Name: "Key", Field: "Key", Shape: shapeObjectKey},
@@ -1191,6 +1574,17 @@ var shapes = []awsapi.Shape{
 	shapeNextPartNumberMarker: {Name: "NextPartNumberMarker", Type: awsapi.Integer},
 	shapeNextToken:            {Name: "NextToken", Type: awsapi.String},
 	shapeNextUploadIdMarker:   {Name: "NextUploadIdMarker", Type: awsapi.String},
+	shapeNextVersionIdMarker:  {Name: "NextVersionIdMarker", Type: awsapi.String},
+	shapeNoncurrentVersionExpiration: {Name: "NoncurrentVersionExpiration", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "NoncurrentDays", Field: "NoncurrentDays", Shape: shapeDays},
+		{Name: "NewerNoncurrentVersions", Field: "NewerNoncurrentVersions", Shape: shapeVersionCount},
+	}},
+	shapeNoncurrentVersionTransition: {Name: "NoncurrentVersionTransition", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "NoncurrentDays", Field: "NoncurrentDays", Shape: shapeDays},
+		{Name: "StorageClass", Field: "StorageClass", Shape: shapeTransitionStorageClass},
+		{Name: "NewerNoncurrentVersions", Field: "NewerNoncurrentVersions", Shape: shapeVersionCount},
+	}},
+	shapeNoncurrentVersionTransitionList: {Name: "NoncurrentVersionTransitionList", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeNoncurrentVersionTransition}},
 	shapeObject: {Name: "Object", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Key", Field: "Key", Shape: shapeObjectKey},
 		{Name: "LastModified", Field: "LastModified", Shape: shapeLastModified},
@@ -1212,14 +1606,23 @@ var shapes = []awsapi.Shape{
 		{Name: "LastModifiedTime", Field: "LastModifiedTime", Shape: shapeLastModifiedTime},
 		{Name: "Size", Field: "Size", Shape: shapeSize},
 	}},
-	shapeObjectIdentifierList:       {Name: "ObjectIdentifierList", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeObjectIdentifier}},
-	shapeObjectKey:                  {Name: "ObjectKey", Type: awsapi.String, HasMin: true, Min: 1},
-	shapeObjectList:                 {Name: "ObjectList", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeObject}},
+	shapeObjectIdentifierList: {Name: "ObjectIdentifierList", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeObjectIdentifier}},
+	shapeObjectKey:            {Name: "ObjectKey", Type: awsapi.String, HasMin: true, Min: 1},
+	shapeObjectList:           {Name: "ObjectList", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeObject}},
+	shapeObjectLockConfiguration: {Name: "ObjectLockConfiguration", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "ObjectLockEnabled", Field: "ObjectLockEnabled", Shape: shapeObjectLockEnabled},
+		{Name: "Rule", Field: "Rule", Shape: shapeObjectLockRule},
+	}},
+	shapeObjectLockEnabled:          {Name: "ObjectLockEnabled", Type: awsapi.String, Enum: []string{"Enabled"}},
 	shapeObjectLockEnabledForBucket: {Name: "ObjectLockEnabledForBucket", Type: awsapi.Boolean},
 	shapeObjectLockLegalHoldStatus:  {Name: "ObjectLockLegalHoldStatus", Type: awsapi.String, Enum: []string{"ON", "OFF"}},
 	shapeObjectLockMode:             {Name: "ObjectLockMode", Type: awsapi.String, Enum: []string{"GOVERNANCE", "COMPLIANCE"}},
 	shapeObjectLockRetainUntilDate:  {Name: "ObjectLockRetainUntilDate", Type: awsapi.Timestamp, TimeFormat: awsapi.ISO8601},
-	shapeObjectOwnership:            {Name: "ObjectOwnership", Type: awsapi.String, Enum: []string{"BucketOwnerPreferred", "ObjectWriter", "BucketOwnerEnforced"}},
+	shapeObjectLockRetentionMode:    {Name: "ObjectLockRetentionMode", Type: awsapi.String, Enum: []string{"GOVERNANCE", "COMPLIANCE"}},
+	shapeObjectLockRule: {Name: "ObjectLockRule", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "DefaultRetention", Field: "DefaultRetention", Shape: shapeDefaultRetention},
+	}},
+	shapeObjectOwnership: {Name: "ObjectOwnership", Type: awsapi.String, Enum: []string{"BucketOwnerPreferred", "ObjectWriter", "BucketOwnerEnforced"}},
 	shapeObjectPart: {Name: "ObjectPart", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "PartNumber", Field: "PartNumber", Shape: shapePartNumber},
 		{Name: "Size", Field: "Size", Shape: shapeSize},
@@ -1234,15 +1637,40 @@ var shapes = []awsapi.Shape{
 		{Name: "ChecksumXXHASH3", Field: "ChecksumXXHASH3", Shape: shapeChecksumXXHASH3},
 		{Name: "ChecksumXXHASH128", Field: "ChecksumXXHASH128", Shape: shapeChecksumXXHASH128},
 	}},
-	shapeObjectSize:                   {Name: "ObjectSize", Type: awsapi.Long},
-	shapeObjectStorageClass:           {Name: "ObjectStorageClass", Type: awsapi.String, Enum: []string{"STANDARD", "REDUCED_REDUNDANCY", "GLACIER", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "DEEP_ARCHIVE", "OUTPOSTS", "GLACIER_IR", "SNOW", "EXPRESS_ONEZONE", "FSX_OPENZFS", "FSX_ONTAP"}},
+	shapeObjectSize:                 {Name: "ObjectSize", Type: awsapi.Long},
+	shapeObjectSizeGreaterThanBytes: {Name: "ObjectSizeGreaterThanBytes", Type: awsapi.Long},
+	shapeObjectSizeLessThanBytes:    {Name: "ObjectSizeLessThanBytes", Type: awsapi.Long},
+	shapeObjectStorageClass:         {Name: "ObjectStorageClass", Type: awsapi.String, Enum: []string{"STANDARD", "REDUCED_REDUNDANCY", "GLACIER", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "DEEP_ARCHIVE", "OUTPOSTS", "GLACIER_IR", "SNOW", "EXPRESS_ONEZONE", "FSX_OPENZFS", "FSX_ONTAP"}},
+	shapeObjectVersion: {Name: "ObjectVersion", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "ETag", Field: "ETag", Shape: shapeETag},
+		{Name: "ChecksumAlgorithm", Field: "ChecksumAlgorithm", Shape: shapeChecksumAlgorithmList},
+		{Name: "ChecksumType", Field: "ChecksumType", Shape: shapeChecksumType},
+		{Name: "Size", Field: "Size", Shape: shapeSize},
+		{Name: "StorageClass", Field: "StorageClass", Shape: shapeObjectVersionStorageClass},
+		{Name: "Key", Field: "Key", Shape: shapeObjectKey},
+		{Name: "VersionId", Field: "VersionId", Shape: shapeObjectVersionId},
+		{Name: "IsLatest", Field: "IsLatest", Shape: shapeIsLatest},
+		{Name: "LastModified", Field: "LastModified", Shape: shapeLastModified},
+		{Name: "Owner", Field: "Owner", Shape: shapeOwner},
+		{Name: "RestoreStatus", Field: "RestoreStatus", Shape: shapeRestoreStatus},
+	}},
 	shapeObjectVersionId:              {Name: "ObjectVersionId", Type: awsapi.String},
+	shapeObjectVersionList:            {Name: "ObjectVersionList", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeObjectVersion}},
+	shapeObjectVersionStorageClass:    {Name: "ObjectVersionStorageClass", Type: awsapi.String, Enum: []string{"STANDARD"}},
 	shapeOptionalObjectAttributes:     {Name: "OptionalObjectAttributes", Type: awsapi.String, Enum: []string{"RestoreStatus"}},
 	shapeOptionalObjectAttributesList: {Name: "OptionalObjectAttributesList", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeOptionalObjectAttributes}},
 	shapeOwner: {Name: "Owner", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "DisplayName", Field: "DisplayName", Shape: shapeDisplayName},
 		{Name: "ID", Field: "ID", Shape: shapeID},
 	}},
+	shapeOwnerOverride: {Name: "OwnerOverride", Type: awsapi.String, Enum: []string{"Destination"}},
+	shapeOwnershipControls: {Name: "OwnershipControls", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Rules", Field: "Rules", Shape: shapeOwnershipControlsRules, LocationName: "Rule", Required: true},
+	}},
+	shapeOwnershipControlsRule: {Name: "OwnershipControlsRule", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "ObjectOwnership", Field: "ObjectOwnership", Shape: shapeObjectOwnership, Required: true},
+	}},
+	shapeOwnershipControlsRules: {Name: "OwnershipControlsRules", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeOwnershipControlsRule}},
 	shapePart: {Name: "Part", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "PartNumber", Field: "PartNumber", Shape: shapePartNumber},
 		{Name: "LastModified", Field: "LastModified", Shape: shapeLastModified},
@@ -1259,14 +1687,27 @@ var shapes = []awsapi.Shape{
 		{Name: "ChecksumXXHASH3", Field: "ChecksumXXHASH3", Shape: shapeChecksumXXHASH3},
 		{Name: "ChecksumXXHASH128", Field: "ChecksumXXHASH128", Shape: shapeChecksumXXHASH128},
 	}},
-	shapePartNumber:       {Name: "PartNumber", Type: awsapi.Integer},
-	shapePartNumberMarker: {Name: "PartNumberMarker", Type: awsapi.Integer},
-	shapeParts:            {Name: "Parts", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapePart}},
-	shapePartsCount:       {Name: "PartsCount", Type: awsapi.Integer},
-	shapePartsList:        {Name: "PartsList", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeObjectPart}},
-	shapePermission:       {Name: "Permission", Type: awsapi.String, Enum: []string{"FULL_CONTROL", "WRITE", "WRITE_ACP", "READ", "READ_ACP"}},
-	shapePolicy:           {Name: "Policy", Type: awsapi.String},
-	shapePrefix:           {Name: "Prefix", Type: awsapi.String},
+	shapePartNumber:          {Name: "PartNumber", Type: awsapi.Integer},
+	shapePartNumberMarker:    {Name: "PartNumberMarker", Type: awsapi.Integer},
+	shapePartitionDateSource: {Name: "PartitionDateSource", Type: awsapi.String, Enum: []string{"EventTime", "DeliveryTime"}},
+	shapePartitionedPrefix: {Name: "PartitionedPrefix", Type: awsapi.Structure, LocationName: "PartitionedPrefix", Members: []awsapi.Member{
+		{Name: "PartitionDateSource", Field: "PartitionDateSource", Shape: shapePartitionDateSource},
+	}},
+	shapeParts:      {Name: "Parts", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapePart}},
+	shapePartsCount: {Name: "PartsCount", Type: awsapi.Integer},
+	shapePartsList:  {Name: "PartsList", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeObjectPart}},
+	shapePayer:      {Name: "Payer", Type: awsapi.String, Enum: []string{"Requester", "BucketOwner"}},
+	shapePermission: {Name: "Permission", Type: awsapi.String, Enum: []string{"FULL_CONTROL", "WRITE", "WRITE_ACP", "READ", "READ_ACP"}},
+	shapePolicy:     {Name: "Policy", Type: awsapi.String},
+	shapePrefix:     {Name: "Prefix", Type: awsapi.String},
+	shapePriority:   {Name: "Priority", Type: awsapi.Integer},
+	shapeProtocol:   {Name: "Protocol", Type: awsapi.String, Enum: []string{"http", "https"}},
+	shapePublicAccessBlockConfiguration: {Name: "PublicAccessBlockConfiguration", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "BlockPublicAcls", Field: "BlockPublicAcls", Shape: shapeSetting},
+		{Name: "IgnorePublicAcls", Field: "IgnorePublicAcls", Shape: shapeSetting},
+		{Name: "BlockPublicPolicy", Field: "BlockPublicPolicy", Shape: shapeSetting},
+		{Name: "RestrictPublicBuckets", Field: "RestrictPublicBuckets", Shape: shapeSetting},
+	}},
 	shapePutBucketPolicyRequest: {Name: "PutBucketPolicyRequest", Type: awsapi.Structure, Payload: "Policy", Members: []awsapi.Member{
 		{Name: "Bucket", Field: "Bucket", Shape: shapeBucketName, Location: awsapi.URI, Required: true},
 		{Name: "ContentMD5", Field: "ContentMD5", Shape: shapeContentMD5, Location: awsapi.Header, LocationName: "Content-MD5"},
@@ -1347,10 +1788,62 @@ var shapes = []awsapi.Shape{
 		{Name: "ObjectLockLegalHoldStatus", Field: "ObjectLockLegalHoldStatus", Shape: shapeObjectLockLegalHoldStatus, Location: awsapi.Header, LocationName: "x-amz-object-lock-legal-hold"},
 		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
 	}},
-	shapeQuiet:                      {Name: "Quiet", Type: awsapi.Boolean},
-	shapeRange:                      {Name: "Range", Type: awsapi.String},
-	shapeRegion:                     {Name: "Region", Type: awsapi.String, HasMin: true, HasMax: true, Max: 20},
-	shapeReplicationStatus:          {Name: "ReplicationStatus", Type: awsapi.String, Enum: []string{"COMPLETE", "PENDING", "FAILED", "REPLICA", "COMPLETED"}},
+	shapeQuiet: {Name: "Quiet", Type: awsapi.Boolean},
+	shapeRange: {Name: "Range", Type: awsapi.String},
+	shapeRedirect: {Name: "Redirect", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "HostName", Field: "HostName", Shape: shapeHostName},
+		{Name: "HttpRedirectCode", Field: "HttpRedirectCode", Shape: shapeHttpRedirectCode},
+		{Name: "Protocol", Field: "Protocol", Shape: shapeProtocol},
+		{Name: "ReplaceKeyPrefixWith", Field: "ReplaceKeyPrefixWith", Shape: shapeReplaceKeyPrefixWith},
+		{Name: "ReplaceKeyWith", Field: "ReplaceKeyWith", Shape: shapeReplaceKeyWith},
+	}},
+	shapeRedirectAllRequestsTo: {Name: "RedirectAllRequestsTo", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "HostName", Field: "HostName", Shape: shapeHostName, Required: true},
+		{Name: "Protocol", Field: "Protocol", Shape: shapeProtocol},
+	}},
+	shapeRegion:               {Name: "Region", Type: awsapi.String, HasMin: true, HasMax: true, Max: 20},
+	shapeReplaceKeyPrefixWith: {Name: "ReplaceKeyPrefixWith", Type: awsapi.String},
+	shapeReplaceKeyWith:       {Name: "ReplaceKeyWith", Type: awsapi.String},
+	shapeReplicaKmsKeyID:      {Name: "ReplicaKmsKeyID", Type: awsapi.String},
+	shapeReplicaModifications: {Name: "ReplicaModifications", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Status", Field: "Status", Shape: shapeReplicaModificationsStatus, Required: true},
+	}},
+	shapeReplicaModificationsStatus: {Name: "ReplicaModificationsStatus", Type: awsapi.String, Enum: []string{"Enabled", "Disabled"}},
+	shapeReplicationConfiguration: {Name: "ReplicationConfiguration", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Role", Field: "Role", Shape: shapeRole, Required: true},
+		{Name: "Rules", Field: "Rules", Shape: shapeReplicationRules, LocationName: "Rule", Required: true},
+	}},
+	shapeReplicationRule: {Name: "ReplicationRule", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "ID", Field: "ID", Shape: shapeID},
+		{Name: "Priority", Field: "Priority", Shape: shapePriority},
+		{Name: "Prefix", Field: "Prefix", Shape: shapePrefix},
+		{Name: "Filter", Field: "Filter", Shape: shapeReplicationRuleFilter},
+		{Name: "Status", Field: "Status", Shape: shapeReplicationRuleStatus, Required: true},
+		{Name: "SourceSelectionCriteria", Field: "SourceSelectionCriteria", Shape: shapeSourceSelectionCriteria},
+		{Name: "ExistingObjectReplication", Field: "ExistingObjectReplication", Shape: shapeExistingObjectReplication},
+		{Name: "Destination", Field: "Destination", Shape: shapeDestination, Required: true},
+		{Name: "DeleteMarkerReplication", Field: "DeleteMarkerReplication", Shape: shapeDeleteMarkerReplication},
+	}},
+	shapeReplicationRuleAndOperator: {Name: "ReplicationRuleAndOperator", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Prefix", Field: "Prefix", Shape: shapePrefix},
+		{Name: "Tags", Field: "Tags", Shape: shapeTagSet, LocationName: "Tag", Flattened: true},
+	}},
+	shapeReplicationRuleFilter: {Name: "ReplicationRuleFilter", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Prefix", Field: "Prefix", Shape: shapePrefix},
+		{Name: "Tag", Field: "Tag", Shape: shapeTag},
+		{Name: "And", Field: "And", Shape: shapeReplicationRuleAndOperator},
+	}},
+	shapeReplicationRuleStatus: {Name: "ReplicationRuleStatus", Type: awsapi.String, Enum: []string{"Enabled", "Disabled"}},
+	shapeReplicationRules:      {Name: "ReplicationRules", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeReplicationRule}},
+	shapeReplicationStatus:     {Name: "ReplicationStatus", Type: awsapi.String, Enum: []string{"COMPLETE", "PENDING", "FAILED", "REPLICA", "COMPLETED"}},
+	shapeReplicationTime: {Name: "ReplicationTime", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Status", Field: "Status", Shape: shapeReplicationTimeStatus, Required: true},
+		{Name: "Time", Field: "Time", Shape: shapeReplicationTimeValue, Required: true},
+	}},
+	shapeReplicationTimeStatus: {Name: "ReplicationTimeStatus", Type: awsapi.String, Enum: []string{"Enabled", "Disabled"}},
+	shapeReplicationTimeValue: {Name: "ReplicationTimeValue", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Minutes", Field: "Minutes", Shape: shapeMinutes},
+	}},
 	shapeRequestCharged:             {Name: "RequestCharged", Type: awsapi.String, Enum: []string{"requester"}},
 	shapeRequestPayer:               {Name: "RequestPayer", Type: awsapi.String, Enum: []string{"requester"}},
 	shapeResponseCacheControl:       {Name: "ResponseCacheControl", Type: awsapi.String},
@@ -1365,6 +1858,12 @@ var shapes = []awsapi.Shape{
 		{Name: "IsRestoreInProgress", Field: "IsRestoreInProgress", Shape: shapeIsRestoreInProgress},
 		{Name: "RestoreExpiryDate", Field: "RestoreExpiryDate", Shape: shapeRestoreExpiryDate},
 	}},
+	shapeRole: {Name: "Role", Type: awsapi.String},
+	shapeRoutingRule: {Name: "RoutingRule", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Condition", Field: "Condition", Shape: shapeCondition},
+		{Name: "Redirect", Field: "Redirect", Shape: shapeRedirect, Required: true},
+	}},
+	shapeRoutingRules:                         {Name: "RoutingRules", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeRoutingRule, LocationName: "RoutingRule"}},
 	shapeS3RegionalOrS3ExpressBucketArnString: {Name: "S3RegionalOrS3ExpressBucketArnString", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: "arn:[^:]+:(s3|s3express):.*"},
 	shapeSSECustomerAlgorithm:                 {Name: "SSECustomerAlgorithm", Type: awsapi.String},
 	shapeSSECustomerKey:                       {Name: "SSECustomerKey", Type: awsapi.String, Sensitive: true},
@@ -1372,9 +1871,33 @@ var shapes = []awsapi.Shape{
 	shapeSSEKMSEncryptionContext:              {Name: "SSEKMSEncryptionContext", Type: awsapi.String, Sensitive: true},
 	shapeSSEKMSKeyId:                          {Name: "SSEKMSKeyId", Type: awsapi.String, Sensitive: true},
 	shapeServerSideEncryption:                 {Name: "ServerSideEncryption", Type: awsapi.String, Enum: []string{"AES256", "aws:fsx", "aws:kms", "aws:kms:dsse"}},
-	shapeSize:                                 {Name: "Size", Type: awsapi.Long},
-	shapeStartAfter:                           {Name: "StartAfter", Type: awsapi.String},
-	shapeStorageClass:                         {Name: "StorageClass", Type: awsapi.String, Enum: []string{"STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER", "DEEP_ARCHIVE", "OUTPOSTS", "GLACIER_IR", "SNOW", "EXPRESS_ONEZONE", "FSX_OPENZFS", "FSX_ONTAP"}},
+	shapeServerSideEncryptionByDefault: {Name: "ServerSideEncryptionByDefault", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "SSEAlgorithm", Field: "SSEAlgorithm", Shape: shapeServerSideEncryption, Required: true},
+		{Name: "KMSMasterKeyID", Field: "KMSMasterKeyID", Shape: shapeSSEKMSKeyId},
+	}},
+	shapeServerSideEncryptionConfiguration: {Name: "ServerSideEncryptionConfiguration", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Rules", Field: "Rules", Shape: shapeServerSideEncryptionRules, LocationName: "Rule", Required: true},
+	}},
+	shapeServerSideEncryptionRule: {Name: "ServerSideEncryptionRule", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "ApplyServerSideEncryptionByDefault", Field: "ApplyServerSideEncryptionByDefault", Shape: shapeServerSideEncryptionByDefault},
+		{Name: "BucketKeyEnabled", Field: "BucketKeyEnabled", Shape: shapeBucketKeyEnabled},
+		{Name: "BlockedEncryptionTypes", Field: "BlockedEncryptionTypes", Shape: shapeBlockedEncryptionTypes},
+	}},
+	shapeServerSideEncryptionRules: {Name: "ServerSideEncryptionRules", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeServerSideEncryptionRule}},
+	shapeSetting:                   {Name: "Setting", Type: awsapi.Boolean},
+	shapeSimplePrefix:              {Name: "SimplePrefix", Type: awsapi.Structure, LocationName: "SimplePrefix"},
+	shapeSize:                      {Name: "Size", Type: awsapi.Long},
+	shapeSourceSelectionCriteria: {Name: "SourceSelectionCriteria", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "SseKmsEncryptedObjects", Field: "SseKmsEncryptedObjects", Shape: shapeSseKmsEncryptedObjects},
+		{Name: "ReplicaModifications", Field: "ReplicaModifications", Shape: shapeReplicaModifications},
+	}},
+	shapeSseKmsEncryptedObjects: {Name: "SseKmsEncryptedObjects", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Status", Field: "Status", Shape: shapeSseKmsEncryptedObjectsStatus, Required: true},
+	}},
+	shapeSseKmsEncryptedObjectsStatus: {Name: "SseKmsEncryptedObjectsStatus", Type: awsapi.String, Enum: []string{"Enabled", "Disabled"}},
+	shapeStartAfter:                   {Name: "StartAfter", Type: awsapi.String},
+	shapeStorageClass:                 {Name: "StorageClass", Type: awsapi.String, Enum: []string{"STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER", "DEEP_ARCHIVE", "OUTPOSTS", "GLACIER_IR", "SNOW", "EXPRESS_ONEZONE", "FSX_OPENZFS", "FSX_ONTAP"}},
+	shapeSuffix:                       {Name: "Suffix", Type: awsapi.String},
 	shapeTag: {Name: "Tag", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Key", Field: "Key", Shape: shapeObjectKey, Required: true},
 		{Name: "Value", Field: "Value", Shape: shapeValue, Required: true},
@@ -1383,10 +1906,29 @@ var shapes = []awsapi.Shape{
 	shapeTagSet:           {Name: "TagSet", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeTag, LocationName: "Tag"}},
 	shapeTaggingDirective: {Name: "TaggingDirective", Type: awsapi.String, Enum: []string{"COPY", "REPLACE"}},
 	shapeTaggingHeader:    {Name: "TaggingHeader", Type: awsapi.String},
-	shapeToken:            {Name: "Token", Type: awsapi.String},
-	shapeType:             {Name: "Type", Type: awsapi.String, Enum: []string{"CanonicalUser", "AmazonCustomerByEmail", "Group"}},
-	shapeURI:              {Name: "URI", Type: awsapi.String},
-	shapeUploadIdMarker:   {Name: "UploadIdMarker", Type: awsapi.String},
+	shapeTargetBucket:     {Name: "TargetBucket", Type: awsapi.String},
+	shapeTargetGrant: {Name: "TargetGrant", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Grantee", Field: "Grantee", Shape: shapeGrantee},
+		{Name: "Permission", Field: "Permission", Shape: shapeBucketLogsPermission},
+	}},
+	shapeTargetGrants: {Name: "TargetGrants", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeTargetGrant, LocationName: "Grant"}},
+	shapeTargetObjectKeyFormat: {Name: "TargetObjectKeyFormat", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "SimplePrefix", Field: "SimplePrefix", Shape: shapeSimplePrefix},
+		{Name: "PartitionedPrefix", Field: "PartitionedPrefix", Shape: shapePartitionedPrefix},
+	}},
+	shapeTargetPrefix: {Name: "TargetPrefix", Type: awsapi.String},
+	shapeToken:        {Name: "Token", Type: awsapi.String},
+	shapeTransition: {Name: "Transition", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Date", Field: "Date", Shape: shapeDate},
+		{Name: "Days", Field: "Days", Shape: shapeDays},
+		{Name: "StorageClass", Field: "StorageClass", Shape: shapeTransitionStorageClass},
+	}},
+	shapeTransitionDefaultMinimumObjectSize: {Name: "TransitionDefaultMinimumObjectSize", Type: awsapi.String, Enum: []string{"varies_by_storage_class", "all_storage_classes_128K"}},
+	shapeTransitionList:                     {Name: "TransitionList", Type: awsapi.List, Flattened: true, Elem: awsapi.Ref{Shape: shapeTransition}},
+	shapeTransitionStorageClass:             {Name: "TransitionStorageClass", Type: awsapi.String, Enum: []string{"GLACIER", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "DEEP_ARCHIVE", "GLACIER_IR"}},
+	shapeType:                               {Name: "Type", Type: awsapi.String, Enum: []string{"CanonicalUser", "AmazonCustomerByEmail", "Group"}},
+	shapeURI:                                {Name: "URI", Type: awsapi.String},
+	shapeUploadIdMarker:                     {Name: "UploadIdMarker", Type: awsapi.String},
 	shapeUploadPartCopyOutput: {Name: "UploadPartCopyOutput", Type: awsapi.Structure, Payload: "CopyPartResult", Members: []awsapi.Member{
 		{Name: "CopySourceVersionId", Field: "CopySourceVersionId", Shape: shapeCopySourceVersionId, Location: awsapi.Header, LocationName: "x-amz-copy-source-version-id"},
 		{Name: "CopyPartResult", Field: "CopyPartResult", Shape: shapeCopyPartResult},
@@ -1463,6 +2005,9 @@ var shapes = []awsapi.Shape{
 		{Name: "ExpectedBucketOwner", Field: "ExpectedBucketOwner", Shape: shapeAccountId, Location: awsapi.Header, LocationName: "x-amz-expected-bucket-owner"},
 	}},
 	shapeValue:                   {Name: "Value", Type: awsapi.String},
+	shapeVersionCount:            {Name: "VersionCount", Type: awsapi.Integer},
+	shapeVersionIdMarker:         {Name: "VersionIdMarker", Type: awsapi.String},
 	shapeWebsiteRedirectLocation: {Name: "WebsiteRedirectLocation", Type: awsapi.String},
 	shapeWriteOffsetBytes:        {Name: "WriteOffsetBytes", Type: awsapi.Long},
+	shapeYears:                   {Name: "Years", Type: awsapi.Integer},
 }

@@ -269,6 +269,19 @@ type DeleteObjectsOutput struct {
 	Errors         []Error
 }
 
+// GetBucketAccelerateConfigurationInput is the input of GetBucketAccelerateConfiguration.
+type GetBucketAccelerateConfigurationInput struct {
+	Bucket              *string // required
+	ExpectedBucketOwner *string
+	RequestPayer        *string
+}
+
+// GetBucketAccelerateConfigurationOutput is the output of GetBucketAccelerateConfiguration.
+type GetBucketAccelerateConfigurationOutput struct {
+	Status         *string
+	RequestCharged *string
+}
+
 // GetBucketAclInput is the input of GetBucketAcl.
 type GetBucketAclInput struct {
 	Bucket              *string // required
@@ -279,6 +292,40 @@ type GetBucketAclInput struct {
 type GetBucketAclOutput struct {
 	Owner  *Owner
 	Grants []Grant
+}
+
+// GetBucketCorsInput is the input of GetBucketCors.
+type GetBucketCorsInput struct {
+	Bucket              *string // required
+	ExpectedBucketOwner *string
+}
+
+// GetBucketCorsOutput is the output of GetBucketCors.
+type GetBucketCorsOutput struct {
+	CORSRules []CORSRule
+}
+
+// GetBucketEncryptionInput is the input of GetBucketEncryption.
+type GetBucketEncryptionInput struct {
+	Bucket              *string // required
+	ExpectedBucketOwner *string
+}
+
+// GetBucketEncryptionOutput is the output of GetBucketEncryption.
+type GetBucketEncryptionOutput struct {
+	ServerSideEncryptionConfiguration *ServerSideEncryptionConfiguration
+}
+
+// GetBucketLifecycleConfigurationInput is the input of GetBucketLifecycleConfiguration.
+type GetBucketLifecycleConfigurationInput struct {
+	Bucket              *string // required
+	ExpectedBucketOwner *string
+}
+
+// GetBucketLifecycleConfigurationOutput is the output of GetBucketLifecycleConfiguration.
+type GetBucketLifecycleConfigurationOutput struct {
+	Rules                              []LifecycleRule
+	TransitionDefaultMinimumObjectSize *string
 }
 
 // GetBucketLocationInput is the input of GetBucketLocation.
@@ -292,6 +339,28 @@ type GetBucketLocationOutput struct {
 	LocationConstraint *string
 }
 
+// GetBucketLoggingInput is the input of GetBucketLogging.
+type GetBucketLoggingInput struct {
+	Bucket              *string // required
+	ExpectedBucketOwner *string
+}
+
+// GetBucketLoggingOutput is the output of GetBucketLogging.
+type GetBucketLoggingOutput struct {
+	LoggingEnabled *LoggingEnabled
+}
+
+// GetBucketOwnershipControlsInput is the input of GetBucketOwnershipControls.
+type GetBucketOwnershipControlsInput struct {
+	Bucket              *string // required
+	ExpectedBucketOwner *string
+}
+
+// GetBucketOwnershipControlsOutput is the output of GetBucketOwnershipControls.
+type GetBucketOwnershipControlsOutput struct {
+	OwnershipControls *OwnershipControls
+}
+
 // GetBucketPolicyInput is the input of GetBucketPolicy.
 type GetBucketPolicyInput struct {
 	Bucket              *string // required
@@ -301,6 +370,39 @@ type GetBucketPolicyInput struct {
 // GetBucketPolicyOutput is the output of GetBucketPolicy.
 type GetBucketPolicyOutput struct {
 	Policy *string
+}
+
+// GetBucketReplicationInput is the input of GetBucketReplication.
+type GetBucketReplicationInput struct {
+	Bucket              *string // required
+	ExpectedBucketOwner *string
+}
+
+// GetBucketReplicationOutput is the output of GetBucketReplication.
+type GetBucketReplicationOutput struct {
+	ReplicationConfiguration *ReplicationConfiguration
+}
+
+// GetBucketRequestPaymentInput is the input of GetBucketRequestPayment.
+type GetBucketRequestPaymentInput struct {
+	Bucket              *string // required
+	ExpectedBucketOwner *string
+}
+
+// GetBucketRequestPaymentOutput is the output of GetBucketRequestPayment.
+type GetBucketRequestPaymentOutput struct {
+	Payer *string
+}
+
+// GetBucketTaggingInput is the input of GetBucketTagging.
+type GetBucketTaggingInput struct {
+	Bucket              *string // required
+	ExpectedBucketOwner *string
+}
+
+// GetBucketTaggingOutput is the output of GetBucketTagging.
+type GetBucketTaggingOutput struct {
+	TagSet []Tag
 }
 
 // GetBucketVersioningInput is the input of GetBucketVersioning.
@@ -313,6 +415,20 @@ type GetBucketVersioningInput struct {
 type GetBucketVersioningOutput struct {
 	Status    *string
 	MFADelete *string
+}
+
+// GetBucketWebsiteInput is the input of GetBucketWebsite.
+type GetBucketWebsiteInput struct {
+	Bucket              *string // required
+	ExpectedBucketOwner *string
+}
+
+// GetBucketWebsiteOutput is the output of GetBucketWebsite.
+type GetBucketWebsiteOutput struct {
+	RedirectAllRequestsTo *RedirectAllRequestsTo
+	IndexDocument         *IndexDocument
+	ErrorDocument         *ErrorDocument
+	RoutingRules          []RoutingRule
 }
 
 // GetObjectInput is the input of GetObject.
@@ -413,6 +529,28 @@ type GetObjectAttributesOutput struct {
 	ObjectParts    *GetObjectAttributesParts
 	StorageClass   *string
 	ObjectSize     *int64
+}
+
+// GetObjectLockConfigurationInput is the input of GetObjectLockConfiguration.
+type GetObjectLockConfigurationInput struct {
+	Bucket              *string // required
+	ExpectedBucketOwner *string
+}
+
+// GetObjectLockConfigurationOutput is the output of GetObjectLockConfiguration.
+type GetObjectLockConfigurationOutput struct {
+	ObjectLockConfiguration *ObjectLockConfiguration
+}
+
+// GetPublicAccessBlockInput is the input of GetPublicAccessBlock.
+type GetPublicAccessBlockInput struct {
+	Bucket              *string // required
+	ExpectedBucketOwner *string
+}
+
+// GetPublicAccessBlockOutput is the output of GetPublicAccessBlock.
+type GetPublicAccessBlockOutput struct {
+	PublicAccessBlockConfiguration *PublicAccessBlockConfiguration
 }
 
 // HeadBucketInput is the input of HeadBucket.
@@ -546,6 +684,38 @@ type ListMultipartUploadsOutput struct {
 	CommonPrefixes     []CommonPrefix
 	EncodingType       *string
 	RequestCharged     *string
+}
+
+// ListObjectVersionsInput is the input of ListObjectVersions.
+type ListObjectVersionsInput struct {
+	Bucket                   *string // required
+	Delimiter                *string
+	EncodingType             *string
+	KeyMarker                *string
+	MaxKeys                  *int32
+	Prefix                   *string
+	VersionIdMarker          *string
+	ExpectedBucketOwner      *string
+	RequestPayer             *string
+	OptionalObjectAttributes []string
+}
+
+// ListObjectVersionsOutput is the output of ListObjectVersions.
+type ListObjectVersionsOutput struct {
+	IsTruncated         *bool
+	KeyMarker           *string
+	VersionIdMarker     *string
+	NextKeyMarker       *string
+	NextVersionIdMarker *string
+	Versions            []ObjectVersion
+	DeleteMarkers       []DeleteMarkerEntry
+	Name                *string
+	Prefix              *string
+	Delimiter           *string
+	MaxKeys             *int32
+	CommonPrefixes      []CommonPrefix
+	EncodingType        *string
+	RequestCharged      *string
 }
 
 // ListObjectsInput is the input of ListObjects.
@@ -815,6 +985,21 @@ type UploadPartCopyOutput struct {
 	RequestCharged       *string
 }
 
+// AbortIncompleteMultipartUpload is the shape AbortIncompleteMultipartUpload.
+type AbortIncompleteMultipartUpload struct {
+	DaysAfterInitiation *int32
+}
+
+// AccessControlTranslation is the shape AccessControlTranslation.
+type AccessControlTranslation struct {
+	Owner *string
+}
+
+// BlockedEncryptionTypes is the shape BlockedEncryptionTypes.
+type BlockedEncryptionTypes struct {
+	EncryptionType []string
+}
+
 // Bucket is the shape Bucket.
 type Bucket struct {
 	Name         *string
@@ -827,6 +1012,16 @@ type Bucket struct {
 type BucketInfo struct {
 	DataRedundancy *string
 	Type           *string
+}
+
+// CORSRule is the shape CORSRule.
+type CORSRule struct {
+	ID             *string
+	AllowedHeaders []string
+	AllowedMethods []string
+	AllowedOrigins []string
+	ExposeHeaders  []string
+	MaxAgeSeconds  *int32
 }
 
 // Checksum is the shape Checksum.
@@ -870,6 +1065,12 @@ type CompletedPart struct {
 	PartNumber        *int32
 }
 
+// Condition is the shape Condition.
+type Condition struct {
+	HttpErrorCodeReturnedEquals *string
+	KeyPrefixEquals             *string
+}
+
 // CopyObjectResult is the shape CopyObjectResult.
 type CopyObjectResult struct {
 	ETag              *string
@@ -911,10 +1112,31 @@ type CreateBucketConfiguration struct {
 	Tags               []Tag
 }
 
+// DefaultRetention is the shape DefaultRetention.
+type DefaultRetention struct {
+	Mode  *string
+	Days  *int32
+	Years *int32
+}
+
 // Delete is the shape Delete.
 type Delete struct {
 	Objects []ObjectIdentifier
 	Quiet   *bool
+}
+
+// DeleteMarkerEntry is the shape DeleteMarkerEntry.
+type DeleteMarkerEntry struct {
+	Owner        *Owner
+	Key          *string
+	VersionId    *string
+	IsLatest     *bool
+	LastModified *time.Time
+}
+
+// DeleteMarkerReplication is the shape DeleteMarkerReplication.
+type DeleteMarkerReplication struct {
+	Status *string
 }
 
 // DeletedObject is the shape DeletedObject.
@@ -925,12 +1147,38 @@ type DeletedObject struct {
 	DeleteMarkerVersionId *string
 }
 
+// Destination is the shape Destination.
+type Destination struct {
+	Bucket                   *string
+	Account                  *string
+	StorageClass             *string
+	AccessControlTranslation *AccessControlTranslation
+	EncryptionConfiguration  *EncryptionConfiguration
+	ReplicationTime          *ReplicationTime
+	Metrics                  *Metrics
+}
+
+// EncryptionConfiguration is the shape EncryptionConfiguration.
+type EncryptionConfiguration struct {
+	ReplicaKmsKeyID *string
+}
+
 // Error is the shape Error.
 type Error struct {
 	Key       *string
 	VersionId *string
 	Code      *string
 	Message   *string
+}
+
+// ErrorDocument is the shape ErrorDocument.
+type ErrorDocument struct {
+	Key *string
+}
+
+// ExistingObjectReplication is the shape ExistingObjectReplication.
+type ExistingObjectReplication struct {
+	Status *string
 }
 
 // GetObjectAttributesParts is the shape GetObjectAttributesParts.
@@ -958,16 +1206,72 @@ type Grantee struct {
 	URI          *string
 }
 
+// IndexDocument is the shape IndexDocument.
+type IndexDocument struct {
+	Suffix *string
+}
+
 // Initiator is the shape Initiator.
 type Initiator struct {
 	ID          *string
 	DisplayName *string
 }
 
+// LifecycleExpiration is the shape LifecycleExpiration.
+type LifecycleExpiration struct {
+	Date                      *time.Time
+	Days                      *int32
+	ExpiredObjectDeleteMarker *bool
+}
+
+// LifecycleRule is the shape LifecycleRule.
+type LifecycleRule struct {
+	Expiration                     *LifecycleExpiration
+	ID                             *string
+	Prefix                         *string
+	Filter                         *LifecycleRuleFilter
+	Status                         *string
+	Transitions                    []Transition
+	NoncurrentVersionTransitions   []NoncurrentVersionTransition
+	NoncurrentVersionExpiration    *NoncurrentVersionExpiration
+	AbortIncompleteMultipartUpload *AbortIncompleteMultipartUpload
+}
+
+// LifecycleRuleAndOperator is the shape LifecycleRuleAndOperator.
+type LifecycleRuleAndOperator struct {
+	Prefix                *string
+	Tags                  []Tag
+	ObjectSizeGreaterThan *int64
+	ObjectSizeLessThan    *int64
+}
+
+// LifecycleRuleFilter is the shape LifecycleRuleFilter.
+type LifecycleRuleFilter struct {
+	Prefix                *string
+	Tag                   *Tag
+	ObjectSizeGreaterThan *int64
+	ObjectSizeLessThan    *int64
+	And                   *LifecycleRuleAndOperator
+}
+
 // LocationInfo is the shape LocationInfo.
 type LocationInfo struct {
 	Type *string
 	Name *string
+}
+
+// LoggingEnabled is the shape LoggingEnabled.
+type LoggingEnabled struct {
+	TargetBucket          *string
+	TargetGrants          []TargetGrant
+	TargetPrefix          *string
+	TargetObjectKeyFormat *TargetObjectKeyFormat
+}
+
+// Metrics is the shape Metrics.
+type Metrics struct {
+	Status         *string
+	EventThreshold *ReplicationTimeValue
 }
 
 // MultipartUpload is the shape MultipartUpload.
@@ -980,6 +1284,19 @@ type MultipartUpload struct {
 	Initiator         *Initiator
 	ChecksumAlgorithm *string
 	ChecksumType      *string
+}
+
+// NoncurrentVersionExpiration is the shape NoncurrentVersionExpiration.
+type NoncurrentVersionExpiration struct {
+	NoncurrentDays          *int32
+	NewerNoncurrentVersions *int32
+}
+
+// NoncurrentVersionTransition is the shape NoncurrentVersionTransition.
+type NoncurrentVersionTransition struct {
+	NoncurrentDays          *int32
+	StorageClass            *string
+	NewerNoncurrentVersions *int32
 }
 
 // Object is the shape Object.
@@ -1004,6 +1321,17 @@ type ObjectIdentifier struct {
 	Size             *int64
 }
 
+// ObjectLockConfiguration is the shape ObjectLockConfiguration.
+type ObjectLockConfiguration struct {
+	ObjectLockEnabled *string
+	Rule              *ObjectLockRule
+}
+
+// ObjectLockRule is the shape ObjectLockRule.
+type ObjectLockRule struct {
+	DefaultRetention *DefaultRetention
+}
+
 // ObjectPart is the shape ObjectPart.
 type ObjectPart struct {
 	PartNumber        *int32
@@ -1020,10 +1348,35 @@ type ObjectPart struct {
 	ChecksumXXHASH128 *string
 }
 
+// ObjectVersion is the shape ObjectVersion.
+type ObjectVersion struct {
+	ETag              *string
+	ChecksumAlgorithm []string
+	ChecksumType      *string
+	Size              *int64
+	StorageClass      *string
+	Key               *string
+	VersionId         *string
+	IsLatest          *bool
+	LastModified      *time.Time
+	Owner             *Owner
+	RestoreStatus     *RestoreStatus
+}
+
 // Owner is the shape Owner.
 type Owner struct {
 	DisplayName *string
 	ID          *string
+}
+
+// OwnershipControls is the shape OwnershipControls.
+type OwnershipControls struct {
+	Rules []OwnershipControlsRule
+}
+
+// OwnershipControlsRule is the shape OwnershipControlsRule.
+type OwnershipControlsRule struct {
+	ObjectOwnership *string
 }
 
 // Part is the shape Part.
@@ -1044,14 +1397,148 @@ type Part struct {
 	ChecksumXXHASH128 *string
 }
 
+// PartitionedPrefix is the shape PartitionedPrefix.
+type PartitionedPrefix struct {
+	PartitionDateSource *string
+}
+
+// PublicAccessBlockConfiguration is the shape PublicAccessBlockConfiguration.
+type PublicAccessBlockConfiguration struct {
+	BlockPublicAcls       *bool
+	IgnorePublicAcls      *bool
+	BlockPublicPolicy     *bool
+	RestrictPublicBuckets *bool
+}
+
+// Redirect is the shape Redirect.
+type Redirect struct {
+	HostName             *string
+	HttpRedirectCode     *string
+	Protocol             *string
+	ReplaceKeyPrefixWith *string
+	ReplaceKeyWith       *string
+}
+
+// RedirectAllRequestsTo is the shape RedirectAllRequestsTo.
+type RedirectAllRequestsTo struct {
+	HostName *string
+	Protocol *string
+}
+
+// ReplicaModifications is the shape ReplicaModifications.
+type ReplicaModifications struct {
+	Status *string
+}
+
+// ReplicationConfiguration is the shape ReplicationConfiguration.
+type ReplicationConfiguration struct {
+	Role  *string
+	Rules []ReplicationRule
+}
+
+// ReplicationRule is the shape ReplicationRule.
+type ReplicationRule struct {
+	ID                        *string
+	Priority                  *int32
+	Prefix                    *string
+	Filter                    *ReplicationRuleFilter
+	Status                    *string
+	SourceSelectionCriteria   *SourceSelectionCriteria
+	ExistingObjectReplication *ExistingObjectReplication
+	Destination               *Destination
+	DeleteMarkerReplication   *DeleteMarkerReplication
+}
+
+// ReplicationRuleAndOperator is the shape ReplicationRuleAndOperator.
+type ReplicationRuleAndOperator struct {
+	Prefix *string
+	Tags   []Tag
+}
+
+// ReplicationRuleFilter is the shape ReplicationRuleFilter.
+type ReplicationRuleFilter struct {
+	Prefix *string
+	Tag    *Tag
+	And    *ReplicationRuleAndOperator
+}
+
+// ReplicationTime is the shape ReplicationTime.
+type ReplicationTime struct {
+	Status *string
+	Time   *ReplicationTimeValue
+}
+
+// ReplicationTimeValue is the shape ReplicationTimeValue.
+type ReplicationTimeValue struct {
+	Minutes *int32
+}
+
 // RestoreStatus is the shape RestoreStatus.
 type RestoreStatus struct {
 	IsRestoreInProgress *bool
 	RestoreExpiryDate   *time.Time
 }
 
+// RoutingRule is the shape RoutingRule.
+type RoutingRule struct {
+	Condition *Condition
+	Redirect  *Redirect
+}
+
+// ServerSideEncryptionByDefault is the shape ServerSideEncryptionByDefault.
+type ServerSideEncryptionByDefault struct {
+	SSEAlgorithm   *string
+	KMSMasterKeyID *string
+}
+
+// ServerSideEncryptionConfiguration is the shape ServerSideEncryptionConfiguration.
+type ServerSideEncryptionConfiguration struct {
+	Rules []ServerSideEncryptionRule
+}
+
+// ServerSideEncryptionRule is the shape ServerSideEncryptionRule.
+type ServerSideEncryptionRule struct {
+	ApplyServerSideEncryptionByDefault *ServerSideEncryptionByDefault
+	BucketKeyEnabled                   *bool
+	BlockedEncryptionTypes             *BlockedEncryptionTypes
+}
+
+// SimplePrefix is the shape SimplePrefix.
+type SimplePrefix struct {
+}
+
+// SourceSelectionCriteria is the shape SourceSelectionCriteria.
+type SourceSelectionCriteria struct {
+	SseKmsEncryptedObjects *SseKmsEncryptedObjects
+	ReplicaModifications   *ReplicaModifications
+}
+
+// SseKmsEncryptedObjects is the shape SseKmsEncryptedObjects.
+type SseKmsEncryptedObjects struct {
+	Status *string
+}
+
 // Tag is the shape Tag.
 type Tag struct {
 	Key   *string
 	Value *string
+}
+
+// TargetGrant is the shape TargetGrant.
+type TargetGrant struct {
+	Grantee    *Grantee
+	Permission *string
+}
+
+// TargetObjectKeyFormat is the shape TargetObjectKeyFormat.
+type TargetObjectKeyFormat struct {
+	SimplePrefix      *SimplePrefix
+	PartitionedPrefix *PartitionedPrefix
+}
+
+// Transition is the shape Transition.
+type Transition struct {
+	Date         *time.Time
+	Days         *int32
+	StorageClass *string
 }
