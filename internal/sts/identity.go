@@ -29,9 +29,9 @@ type Identity struct {
 
 	SessionName    string // "" but for role sessions
 	SourceIdentity string
-	Tags           []Tag // principal tags: the session's over the role's or user's
+	Tags           []Tag // of the session; principal tags of the role or user stand behind them
 
-	who     *holder  // what Lookup answers from, and whom Recheck judges
+	who     holder   // what Lookup answers from
 	session *session // nil for long-term keys
 }
 
@@ -41,19 +41,20 @@ type Tag struct {
 	Transitive bool // handed on to sessions derived from this one
 }
 
-// holder holds the strings of an identity that are the same for all its requests.
+// holder is the user or role behind an identity. Its account is never empty.
 type holder struct {
 	userID, userName       string
 	principalARN           string // the role's ARN for a session
 	account, principalType string
 	tokenIssueTime         string
 	thingTypeName          string
+	tags                   [][2]string
 }
 
 // Lookup answers the condition keys and policy variables that depend on who
 // asks: aws:userid and its kin, tags, and the credentials-iot: variables.
 func (i *Identity) Lookup(key string) policy.Values {
-	if i.who == nil {
+	if i.who.account == "" {
 		return policy.Absent("the request is anonymous")
 	}
 	switch {
@@ -66,7 +67,7 @@ func (i *Identity) Lookup(key string) policy.Values {
 }
 
 func (i *Identity) lookupAWS(key string) policy.Values {
-	w := i.who
+	w := &i.who
 	switch key {
 	case "aws:userid":
 		return present(w.userID, "this kind of principal has no user id")
@@ -91,14 +92,24 @@ func (i *Identity) lookupAWS(key string) policy.Values {
 		return present(i.SourceIdentity, "the session has no source identity")
 	}
 	if name, ok := strings.CutPrefix(key, "aws:principaltag/"); ok {
-		for n := range i.Tags {
-			if strings.EqualFold(i.Tags[n].Key, name) {
-				return policy.One(i.Tags[n].Value)
-			}
-		}
-		return policy.Absent("the principal has no such tag")
+		return i.tag(name)
 	}
 	return policy.Values{}
+}
+
+// tag returns a principal tag. Keys differ by more than case.
+func (i *Identity) tag(name string) policy.Values {
+	for n := range i.Tags {
+		if strings.EqualFold(i.Tags[n].Key, name) {
+			return policy.One(i.Tags[n].Value)
+		}
+	}
+	for n := range i.who.tags {
+		if strings.EqualFold(i.who.tags[n][0], name) {
+			return policy.One(i.who.tags[n][1])
+		}
+	}
+	return policy.Absent("the principal has no such tag")
 }
 
 func (i *Identity) lookupDevice(key string) policy.Values {

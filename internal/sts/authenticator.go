@@ -1,0 +1,278 @@
+package sts
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sekisho-iot/sekisho/internal/iot"
+	"github.com/sekisho-iot/sekisho/internal/policy"
+)
+
+// Config is what the parts of sts share; every field is required.
+type Config struct {
+	Account   iot.AccountID
+	Region    string
+	Keys      *KeyRing
+	Directory Directory
+	Devices   Devices
+	Now       func() time.Time
+}
+
+// Authenticator tells who asks from the access key and the session token of a request.
+type Authenticator struct {
+	cfg  Config
+	open sessions
+}
+
+// NewAuthenticator returns an authenticator.
+func NewAuthenticator(cfg Config) *Authenticator {
+	return &Authenticator{cfg: cfg, open: sessions{limit: 8192, byToken: map[string]*session{}}}
+}
+
+// Authenticate returns the identity behind an access key and, for a session,
+// its token. It does not look at a signature: the caller verifies that with
+// SecretAccessKey.
+//
+// Errors: KindUnknownKey for a key that does not exist or is inactive,
+// KindBadToken for a token that is not ours or not of this key, KindExpired,
+// and KindDenied where what stands behind the session is not what it was.
+func (a *Authenticator) Authenticate(ctx context.Context, accessKeyID, sessionToken string) (*Identity, error) {
+	if sessionToken != "" {
+		return a.authenticateSession(ctx, accessKeyID, sessionToken)
+	}
+	if strings.HasPrefix(accessKeyID, sessionPrefix) {
+		return nil, unknownKey("a temporary key came without its session token")
+	}
+	k, err := a.longTerm(ctx, accessKeyID)
+	if err != nil {
+		return nil, err
+	}
+	return a.keyIdentity(&k), nil
+}
+
+func unknownKey(why string) error {
+	return &iot.Error{Kind: iot.KindUnknownKey, Resource: "access-key", Message: badTokenMessage, Err: errors.New(why)}
+}
+
+func (a *Authenticator) longTerm(ctx context.Context, id string) (AccessKey, error) {
+	k, err := a.cfg.Directory.AccessKey(ctx, id)
+	switch {
+	case iot.IsKind(err, iot.KindNotFound):
+		return AccessKey{}, unknownKey("there is no such access key")
+	case err != nil:
+		return AccessKey{}, err
+	case !k.Active:
+		return AccessKey{}, unknownKey("the access key is inactive")
+	}
+	return k, nil
+}
+
+func (a *Authenticator) keyIdentity(k *AccessKey) *Identity {
+	i := &Identity{
+		Principal: policy.Principal{Account: string(a.cfg.Account), ARN: k.UserARN, UserID: k.UserID},
+		Grants: policy.Grants{
+			Root: k.Root, Identity: k.Identity,
+			Boundary: k.Boundary, HasBoundary: k.HasBoundary,
+		},
+		AccessKeyID:     k.ID,
+		SecretAccessKey: k.Secret,
+		who: holder{
+			userID: k.UserID, userName: k.UserName, principalARN: k.UserARN,
+			account: string(a.cfg.Account), principalType: "User", tags: k.Tags,
+		},
+	}
+	if k.Root {
+		i.Principal.UserID = string(a.cfg.Account)
+		i.who.userID, i.who.principalType = string(a.cfg.Account), "Account"
+	}
+	return i
+}
+
+func (a *Authenticator) authenticateSession(ctx context.Context, accessKeyID, token string) (*Identity, error) {
+	now := a.cfg.Now()
+	s := a.open.get(token)
+	var role Role
+	if s == nil {
+		c, k, err := a.cfg.Keys.openToken(token, now)
+		if err != nil {
+			return nil, err
+		}
+		// Before anything is asked or kept for it.
+		if err := checkPairing(c, accessKeyID, now); err != nil {
+			return nil, err
+		}
+		if role, err = a.standing(ctx, c, now); err != nil {
+			return nil, err
+		}
+		if s, err = newSession(c, k, &role, a.cfg.Account); err != nil {
+			return nil, &iot.Error{Kind: iot.KindBadToken, Resource: "session", Message: badTokenMessage, Err: err}
+		}
+		a.open.put(token, s)
+	} else {
+		if !s.key.live(now) {
+			return nil, &iot.Error{Kind: iot.KindBadToken, Resource: "session", Message: badTokenMessage, Err: errSeal}
+		}
+		err := checkPairing(s.claims, accessKeyID, now)
+		if err == nil {
+			role, err = a.standing(ctx, s.claims, now)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	policies, err := a.sessionPolicies(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return s.identity(&role, policies), nil
+}
+
+// checkPairing accepts a token with the key that it was handed out with, until it expires.
+func checkPairing(c *claims, accessKeyID string, now time.Time) error {
+	if subtle.ConstantTimeCompare([]byte(c.AccessKeyID), []byte(accessKeyID)) != 1 {
+		return &iot.Error{Kind: iot.KindBadToken, Resource: "session", Message: badTokenMessage, Err: errors.New("the token is another access key's")}
+	}
+	if now.Unix() >= c.Expires {
+		return iot.Errorf(iot.KindExpired, "session", expiredMessage)
+	}
+	return nil
+}
+
+// sessionPolicies are the policies passed to a session, managed ones as they are now.
+func (a *Authenticator) sessionPolicies(ctx context.Context, s *session) (policy.Set, error) {
+	if len(s.PolicyARNs) == 0 {
+		return s.policies, nil
+	}
+	set := append(make(policy.Set, 0, len(s.policies)+len(s.PolicyARNs)), s.policies...)
+	for _, arn := range s.PolicyARNs {
+		p, err := a.cfg.Directory.ManagedPolicy(ctx, arn)
+		if iot.IsKind(err, iot.KindNotFound) {
+			// What is gone might have been a Deny.
+			return nil, revoked("the session policy " + arn + " was deleted")
+		}
+		if err != nil {
+			return nil, err
+		}
+		set = append(set, p)
+	}
+	return set, nil
+}
+
+// Recheck judges once more what stands behind an identity, as Authenticate did:
+// before an upload commits. It does not look at the expiry.
+func (a *Authenticator) Recheck(ctx context.Context, i *Identity) error {
+	if i == nil {
+		return nil
+	}
+	if i.session != nil {
+		_, err := a.standing(ctx, i.session.claims, a.cfg.Now())
+		return err
+	}
+	k, err := a.longTerm(ctx, i.AccessKeyID)
+	if iot.IsKind(err, iot.KindUnknownKey) {
+		return revoked("the access key was deleted or deactivated")
+	}
+	if err != nil {
+		return err
+	}
+	if k.UserARN != i.Principal.ARN || !k.Root && k.UserID != i.Principal.UserID {
+		return revoked("the access key is another user's")
+	}
+	return nil
+}
+
+func revoked(why string) error {
+	return &iot.Error{Kind: iot.KindDenied, Resource: "session", Message: revokedMessage, Err: errors.New(why)}
+}
+
+// standing judges everything that a session hangs on, all of it in memory, and
+// returns its role.
+func (a *Authenticator) standing(ctx context.Context, c *claims, now time.Time) (Role, error) {
+	if c.Certificate != "" {
+		if err := a.deviceStanding(ctx, c, now); err != nil {
+			return Role{}, err
+		}
+	}
+	if c.KeyID != "" {
+		k, err := a.longTerm(ctx, c.KeyID)
+		if iot.IsKind(err, iot.KindUnknownKey) || err == nil && k.UserID != c.UserID {
+			return Role{}, revoked("the access key that the session was made with was deleted or deactivated")
+		}
+		if err != nil {
+			return Role{}, err
+		}
+	}
+	for _, id := range c.Parents {
+		if _, err := a.role(ctx, id); err != nil {
+			return Role{}, err
+		}
+	}
+	return a.role(ctx, c.RoleID)
+}
+
+func (a *Authenticator) role(ctx context.Context, id string) (Role, error) {
+	r, err := a.cfg.Directory.RoleByID(ctx, id)
+	if iot.IsKind(err, iot.KindNotFound) {
+		return Role{}, revoked("the role " + id + " was deleted")
+	}
+	return r, err
+}
+
+func (a *Authenticator) deviceStanding(ctx context.Context, c *claims, now time.Time) error {
+	cert, err := a.cfg.Devices.Certificate(ctx, c.Certificate, now)
+	switch {
+	case iot.IsKind(err, iot.KindNotFound):
+		return revoked("the certificate was deleted")
+	case err != nil:
+		return err
+	case !cert.Usable:
+		return revoked(cert.Why)
+	case cert.Epoch != c.Epoch:
+		return revoked("the certificate was deactivated since the session was issued")
+	}
+	if c.ThingName == "" {
+		return nil
+	}
+	t, attached, err := a.cfg.Devices.Attachment(ctx, c.Certificate, c.ThingName)
+	switch {
+	case err != nil:
+		return err
+	case !attached:
+		return revoked("the thing was detached or deleted")
+	case t.ThingID != c.ThingID:
+		return revoked("the thing was recreated since the session was issued")
+	case t.Incarnation != c.Incarnation:
+		return revoked("the thing was detached and attached again since the session was issued")
+	}
+	return nil
+}
+
+// sessions remembers opened sessions by their tokens.
+type sessions struct {
+	limit int
+
+	mu      sync.RWMutex // guards byToken
+	byToken map[string]*session
+}
+
+func (o *sessions) get(token string) *session {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return o.byToken[token]
+}
+
+func (o *sessions) put(token string, s *session) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.byToken) >= o.limit {
+		for k := range o.byToken {
+			delete(o.byToken, k)
+			break
+		}
+	}
+	o.byToken[strings.Clone(token)] = s
+}
