@@ -44,10 +44,6 @@ func RawQuery(r *http.Request) string {
 	return query
 }
 
-// DecodePath decodes percent-encoding once and touches nothing else. It
-// reports false for an encoding that is not one.
-func DecodePath(raw string) (string, bool) { return percentDecode(raw, false) }
-
 // parseQuery splits a raw query. A plus sign is a space, as every SDK has it.
 func parseQuery(raw string) ([]queryPair, error) {
 	if raw == "" {
@@ -121,7 +117,7 @@ func canonicalPaths(service, raw string, try func(string) bool) bool {
 // encodeSegments decodes each segment of a raw path once and encodes it
 // strictly; a slash that was sent encoded stays so.
 func encodeSegments(raw string) string {
-	if plain(raw, "/") {
+	if encodesToItself(raw, "/") {
 		return raw
 	}
 	segments := strings.Split(raw, "/")
@@ -217,8 +213,8 @@ func unreserved(c byte) bool {
 		c == '-' || c == '.' || c == '_' || c == '~'
 }
 
-// plain reports whether s encodes to itself.
-func plain(s, keep string) bool {
+// encodesToItself reports whether s encodes to itself.
+func encodesToItself(s, keep string) bool {
 	for i := range len(s) {
 		if !unreserved(s[i]) && strings.IndexByte(keep, s[i]) < 0 {
 			return false
@@ -230,7 +226,7 @@ func plain(s, keep string) bool {
 // percentEncode percent-encodes all but the unreserved characters of RFC 3986 and
 // those of keep.
 func percentEncode(s, keep string) string {
-	if plain(s, keep) {
+	if encodesToItself(s, keep) {
 		return s
 	}
 	dst := make([]byte, 0, len(s)+16)
