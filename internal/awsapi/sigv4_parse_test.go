@@ -256,11 +256,17 @@ func TestSignedFramingHeaders(t *testing.T) {
 // signatureOf signs a canonical request of goodScope.
 func signatureOf(t testing.TB, canonical string) string {
 	t.Helper()
+	return signText(t, "AWS4-HMAC-SHA256", awsapi.HashOf([]byte(canonical)))
+}
+
+// signText signs the rest of a string to sign of goodScope.
+func signText(t testing.TB, algorithm, rest string) string {
+	t.Helper()
 	key := []byte("AWS4" + testSecret)
 	for _, part := range []string{"20260301", "us-east-1", "s3", "aws4_request"} {
 		key = mac(key, part)
 	}
-	return fmt.Sprintf("%x", mac(key, "AWS4-HMAC-SHA256\n20260301T120000Z\n20260301/us-east-1/s3/aws4_request\n"+awsapi.HashOf([]byte(canonical))))
+	return fmt.Sprintf("%x", mac(key, algorithm+"\n20260301T120000Z\n20260301/us-east-1/s3/aws4_request\n"+rest))
 }
 
 // Clients write the path in several ways; each names the path that was sent.
