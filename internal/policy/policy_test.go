@@ -14,10 +14,10 @@ func TestCompileRefusesWhatIsTooLarge(t *testing.T) {
 	t.Parallel()
 	values := strings.Repeat(`"a",`, 1<<16)
 	for want, src := range map[string]string{
-		"document: longer than 1048576 bytes":  strings.Repeat(" ", 1<<20+1),
-		"document: not valid UTF-8":            "{\"Id\":\"\xff\"}",
-		"Id[65534]: more than 65536 values":    `{"Id":[` + values + `1]}`,
-		"nested deeper than 16":                `{"Id":{"a":{"b":` + strings.Repeat(`[`, 20),
+		"document: longer than 1048576 bytes": strings.Repeat(" ", 1<<20+1),
+		"document: not valid UTF-8":           "{\"Id\":\"\xff\"}",
+		"Id[65534]: more than 65536 values":   `{"Id":[` + values + `1]}`,
+		"nested deeper than 16":               `{"Id":{"a":{"b":` + strings.Repeat(`[`, 20),
 	} {
 		_, err := policy.Compile(policy.Identity, "test", []byte(src))
 		if !iot.IsKind(err, iot.KindMalformed) || !strings.Contains(err.Error(), want) {

@@ -15,23 +15,30 @@ type number struct {
 	f     float64
 }
 
+// parseNumber reads an optional sign, digits, a fraction and an exponent of at
+// most two digits, which no float64 overflows.
 func parseNumber(s string) (number, bool) {
-	digits, plain := 0, true
-	for i := range len(s) {
-		switch c := s[i]; {
-		case isDigit(c):
-			digits++
-		case c == '-' && i == 0:
-		case strings.IndexByte("+-.eE", c) >= 0:
-			plain = false
-		default:
-			return number{}, false
-		}
+	d := digitReader{s: s, ok: len(s) <= 64}
+	if !d.accept('-') {
+		d.accept('+')
 	}
-	if digits == 0 {
+	whole := d.digits()
+	plain := d.s == "" && whole <= 18
+	d.ok = d.ok && whole > 0
+	if d.accept('.') {
+		d.ok = d.digits() > 0 && d.ok
+	}
+	if d.accept('e') || d.accept('E') {
+		if !d.accept('-') {
+			d.accept('+')
+		}
+		n := d.digits()
+		d.ok = d.ok && n > 0 && n <= 2
+	}
+	if !d.ok || d.s != "" {
 		return number{}, false
 	}
-	if plain && digits <= 18 {
+	if plain {
 		i, err := strconv.ParseInt(s, 10, 64)
 		return number{whole: true, i: i, f: float64(i)}, err == nil
 	}
@@ -137,6 +144,16 @@ func (d *digitReader) number(width int) int {
 	return n
 }
 
+// digits skips digits and counts them.
+func (d *digitReader) digits() int {
+	n := 0
+	for n < len(d.s) && isDigit(d.s[n]) {
+		n++
+	}
+	d.s = d.s[n:]
+	return n
+}
+
 // fraction reads one to nine digits as nanoseconds.
 func (d *digitReader) fraction() int {
 	n, width := 0, 0
@@ -185,7 +202,8 @@ func parseNet(s string) (netip.Prefix, bool) {
 }
 
 func parseAddr(s string) (netip.Addr, bool) {
-	if len(s) > 45 || strings.IndexByte(s, '%') >= 0 {
+	// An error of netip's allocates, and a zone is no part of an address.
+	if len(s) > 45 || !only(s, ".:") {
 		return netip.Addr{}, false
 	}
 	addr, err := netip.ParseAddr(s)
