@@ -105,7 +105,7 @@ func (b *Binding) decodeRest(p *plan, v reflect.Value, r *http.Request, params P
 		switch f.Location {
 		case URI:
 			if text, ok := params.Get(f.wire()); ok {
-				err = f.node.setText(member, text, f.Name, f.timeFormat(ISO8601))
+				err = f.node.setText(member, text, f.Name, f.timeFormat())
 			}
 		case Querystring:
 			err = f.fromQuery(member, pairs, b.URI)
@@ -150,12 +150,12 @@ func (f *field) fromQuery(member reflect.Value, pairs []queryPair, uri string) e
 		return nil
 	}
 	if f.node.shape.Type == List {
-		return f.node.setTexts(member, values, f.Name, f.timeFormat(ISO8601))
+		return f.node.setTexts(member, values, f.Name, f.timeFormat())
 	}
 	if len(values) > 1 {
 		return fault(FaultSyntax, f.Name, "The query parameter %s is given more than once", f.wire())
 	}
-	return f.node.setText(member, values[0], f.Name, f.timeFormat(ISO8601))
+	return f.node.setText(member, values[0], f.Name, f.timeFormat())
 }
 
 func (n *node) setTexts(member reflect.Value, values []string, path string, format TimeFormat) error {
@@ -209,7 +209,7 @@ func (f *field) fromHeader(member reflect.Value, values []string) error {
 				}
 			}
 		}
-		return f.node.setTexts(member, all, f.Name, f.timeFormat(RFC822))
+		return f.node.setTexts(member, all, f.Name, f.timeFormat())
 	}
 	text := strings.Trim(strings.Join(values, ","), " \t") // as they are signed
 	if f.JSONValue {
@@ -219,7 +219,7 @@ func (f *field) fromHeader(member reflect.Value, values []string) error {
 		}
 		text = string(raw)
 	}
-	err := f.node.setText(member, text, f.Name, f.timeFormat(RFC822))
+	err := f.node.setText(member, text, f.Name, f.timeFormat())
 	if err != nil && f.node.shape.Type == Timestamp && strings.HasPrefix(f.canonical, "If-") {
 		member.SetZero() // RFC 9110, section 13.1.3: a date that is none is ignored
 		return nil

@@ -99,7 +99,7 @@ func (b *Binding) encodeRest(p *plan, v reflect.Value, h http.Header) int {
 }
 
 func (f *field) toHeader(member reflect.Value, h http.Header) {
-	format := f.timeFormat(RFC822)
+	format := f.timeFormat()
 	if f.node.shape.Type == List {
 		items := make([]string, member.Len())
 		for i := range items {

@@ -106,7 +106,7 @@ func (c *compiler) fields(n *node) error {
 	for i := range n.shape.Members {
 		m := &n.shape.Members[i]
 		sf, ok := n.typ.FieldByName(m.Field)
-		if !ok {
+		if !ok || len(sf.Index) != 1 {
 			return fmt.Errorf("%s has no field %s", n.typ, m.Field)
 		}
 		f := &field{Member: m, index: sf.Index[0], element: m.wire(), lower: strings.ToLower(m.Name[:1]) + m.Name[1:], canonical: http.CanonicalHeaderKey(m.wire())}
@@ -190,17 +190,13 @@ func present(v reflect.Value) (reflect.Value, bool) {
 	return v, true
 }
 
-// timeFormat returns the format of a timestamp at this place.
-func (f *field) timeFormat(fallback TimeFormat) TimeFormat {
-	if f.format != DefaultTime {
+// timeFormat returns the format of a timestamp outside the body.
+func (f *field) timeFormat() TimeFormat {
+	switch {
+	case f.format != DefaultTime:
 		return f.format
-	}
-	switch f.Location {
-	case Header:
+	case f.Location == Header:
 		return RFC822
-	case URI, Querystring:
-		return ISO8601
-	case Body, Headers, StatusCode:
 	}
-	return fallback
+	return ISO8601
 }
