@@ -82,7 +82,7 @@ const (
 // Explanation says why a request was decided as it was.
 type Explanation struct {
 	Decision   Decision   `json:"decision"`
-	Layer      Layer      `json:"layer"` // what decided, or what did not allow
+	Layer      Layer      `json:"layer,omitempty"` // what decided, or what did not allow
 	Reason     string     `json:"reason"`
 	Action     string     `json:"action"`
 	Resource   string     `json:"resource"`
@@ -121,15 +121,18 @@ func (g *Grants) Explain(r *Request) Explanation {
 // Explain decides as Evaluate does and says why.
 func (s Set) Explain(r *Request) Explanation {
 	d := s.Evaluate(r)
-	layer := LayerIdentity
+	if len(s) == 0 {
+		x := newExplanation(r, d, "")
+		x.Reason = "no policy is attached"
+		return x
+	}
+	layer := s[0].layer()
 	if d.Policy != nil {
 		layer = d.Policy.layer()
-	} else if len(s) > 0 {
-		layer = s[0].layer()
 	}
 	x := newExplanation(r, d, layer)
 	if d.Effect == ImplicitDeny {
-		x.blame(s.nearMisses(r, layer), len(s) == 0)
+		x.blame(s.nearMisses(r, layer), false)
 	}
 	return x
 }
