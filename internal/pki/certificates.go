@@ -165,7 +165,7 @@ func (c *Certificates) clock() time.Time { return c.now().UTC().Truncate(time.Mi
 
 // Describe returns a certificate as it is kept.
 func (c *Certificates) Describe(ctx context.Context, id string) (Record, error) {
-	cid, err := parseID(id)
+	cid, err := ParseID(id)
 	if err != nil {
 		return Record{}, err
 	}
@@ -175,7 +175,7 @@ func (c *Certificates) Describe(ctx context.Context, id string) (Record, error) 
 // SetStatus gives a certificate another status. What a session saw ends with
 // the epoch: leaving ACTIVE and entering it again revives nothing.
 func (c *Certificates) SetStatus(ctx context.Context, id string, status Status) error {
-	cid, err := parseID(id)
+	cid, err := ParseID(id)
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func (c *Certificates) SetStatus(ctx context.Context, id string, status Status) 
 // Delete deletes a certificate that is not active and has no thing. Its
 // policies are detached where force says so, else it must have none.
 func (c *Certificates) Delete(ctx context.Context, id string, force bool) error {
-	cid, err := parseID(id)
+	cid, err := ParseID(id)
 	if err != nil {
 		return err
 	}
@@ -307,8 +307,8 @@ func (c *Certificates) Invalidate(ch iot.Change) {
 	}
 }
 
-// parseID accepts an id as the API model does: 64 hex digits, perhaps after 0x.
-func parseID(s string) (iot.CertificateID, error) {
+// ParseID accepts an id as the API model does: 64 hex digits, perhaps after 0x.
+func ParseID(s string) (iot.CertificateID, error) {
 	id := strings.ToLower(strings.TrimPrefix(s, "0x"))
 	if !iot.ValidCertificateID(id) {
 		return "", iot.Errorf(iot.KindInvalid, "certificate", "1 validation error detected: Value at 'certificateId' failed to satisfy constraint: "+
