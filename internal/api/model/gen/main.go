@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -57,12 +58,16 @@ func generate(models fs.FS, svc service, built []string, dir string) error {
 	if err := writeGo(filepath.Join(dir, "model.go"), g.modelFile()); err != nil {
 		return err
 	}
-	types := filepath.Join(dir, "types.go")
+	types, fits := filepath.Join(dir, "types.go"), filepath.Join(dir, "types_test.go")
 	if len(built) == 0 {
-		if err := os.Remove(types); err != nil && !os.IsNotExist(err) {
-			return err
-		}
-		return nil
+		return errors.Join(removeIfThere(types), removeIfThere(fits))
 	}
-	return writeGo(types, g.typesFile())
+	return errors.Join(writeGo(types, g.typesFile()), writeGo(fits, g.fitsFile()))
+}
+
+func removeIfThere(file string) error {
+	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
