@@ -48,6 +48,9 @@ func (h *Handler) dispatch(c *Call, q request) error {
 			if q.body, err = readDecoded(c.Body, binding.MaxBody()); err != nil {
 				return err
 			}
+			if err := checkDocument(c.HTTP.Header, binding.Name, c.Body, q.body); err != nil {
+				return err
+			}
 			c.Body = nil
 		}
 	}

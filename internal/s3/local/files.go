@@ -10,9 +10,9 @@ import (
 )
 
 // shardCount folders hold the data files; they are made once, at first start.
-const shardCount = 256
+const shardCount = 64
 
-// files are the data files, each in the folder that the last byte of its ID names.
+// files are the data files, each in the folder that its ID chooses.
 type files struct {
 	dir  string
 	sync bool
@@ -65,7 +65,7 @@ func (f *files) shard(b byte) string {
 	return filepath.Join(f.dir, string([]byte{hex[b>>4], hex[b&15]}))
 }
 
-func (f *files) path(id ID) string { return f.shard(id[len(id)-1]) + "/" + id.String() }
+func (f *files) path(id ID) string { return f.shard(id.shard()) + "/" + id.String() }
 
 func (f *files) create(id ID) (*os.File, error) {
 	return os.OpenFile(f.path(id), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -94,7 +94,7 @@ func (f *files) syncName(id ID) error {
 	if !f.sync {
 		return nil
 	}
-	d, err := f.folder(id[len(id)-1])
+	d, err := f.folder(id.shard())
 	if err != nil {
 		return err
 	}

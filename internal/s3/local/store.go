@@ -18,6 +18,8 @@ func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
 func (id ID) generation() uint32 { return binary.BigEndian.Uint32(id[:4]) }
 
+func (id ID) shard() byte { return id[len(id)-1] % shardCount }
+
 // parseID reads what String wrote.
 func parseID(s string) (ID, bool) {
 	var id ID
