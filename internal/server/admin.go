@@ -19,7 +19,7 @@ import (
 // Files of the data folder that `sekisho env` reads.
 const (
 	adminFile  = "admin.json"
-	RootCAFile = "root-ca.pem"
+	RootCAFile = "pki/root-ca.pem"
 )
 
 // adminKey is the account root's access key, as admin.json holds it (0600).
@@ -31,33 +31,32 @@ type adminKey struct {
 	PublicHost      string `json:"publicHost"`
 }
 
-// loadAdminKey reads the administrator's key, or makes it at first start.
-func loadAdminKey(o *Options) (adminKey, error) {
-	var k adminKey
+// loadAdminKey reads the administrator's key, or makes one, at first start.
+func loadAdminKey(o *Options) (k adminKey, made bool, err error) {
 	b, err := os.ReadFile(filepath.Join(o.Data, adminFile))
 	switch {
 	case err == nil:
 		if err := json.Unmarshal(b, &k); err != nil {
-			return k, fmt.Errorf("%s: %w", adminFile, err)
+			return k, false, fmt.Errorf("%s: %w", adminFile, err)
 		}
-		return k, nil
+		return k, false, nil
 	case !errors.Is(err, fs.ErrNotExist):
-		return k, err
+		return k, false, err
 	}
 	k.AccessKeyID, k.SecretAccessKey = o.AdminAccessKeyID, o.AdminSecretAccessKey
 	if k.AccessKeyID == "" {
 		var id [10]byte
 		var secret [30]byte
 		if _, err := io.ReadFull(o.Rand, id[:]); err != nil {
-			return k, err
+			return k, false, err
 		}
 		if _, err := io.ReadFull(o.Rand, secret[:]); err != nil {
-			return k, err
+			return k, false, err
 		}
 		k.AccessKeyID = "AKIA" + base32.StdEncoding.EncodeToString(id[:])
 		k.SecretAccessKey = base64.StdEncoding.EncodeToString(secret[:])
 	}
-	return k, nil
+	return k, true, nil
 }
 
 func (k adminKey) save(dir string) error {

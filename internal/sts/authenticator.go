@@ -30,7 +30,7 @@ type Authenticator struct {
 
 // NewAuthenticator returns an authenticator.
 func NewAuthenticator(cfg Config) *Authenticator {
-	return &Authenticator{cfg: cfg, open: sessions{limit: 8192, byToken: map[string]*session{}}}
+	return &Authenticator{cfg: cfg, open: sessions{limit: 8192, byToken: map[string]*session{}, byKey: map[string]*session{}}}
 }
 
 // Authenticate returns the identity behind an access key and, for a session,
@@ -94,41 +94,50 @@ func (a *Authenticator) keyIdentity(k *AccessKey) *Identity {
 
 func (a *Authenticator) authenticateSession(ctx context.Context, accessKeyID, token string) (*Identity, error) {
 	now := a.cfg.Now()
-	s := a.open.get(token)
-	var role Role
-	if s == nil {
-		c, k, err := a.cfg.Keys.openToken(token, now)
-		if err != nil {
-			return nil, err
-		}
-		// Before anything is asked or kept for it.
-		if err := checkPairing(c, accessKeyID, now); err != nil {
-			return nil, err
-		}
-		if role, err = a.standing(ctx, c, now); err != nil {
-			return nil, err
-		}
-		if s, err = newSession(c, k, &role, a.cfg.Account); err != nil {
-			return nil, &iot.Error{Kind: iot.KindBadToken, Resource: "session", Message: badTokenMessage, Err: err}
-		}
-		a.open.put(token, s)
-	} else {
-		if !s.key.live(now) {
-			return nil, &iot.Error{Kind: iot.KindBadToken, Resource: "session", Message: badTokenMessage, Err: errSeal}
-		}
-		err := checkPairing(s.claims, accessKeyID, now)
-		if err == nil {
-			role, err = a.standing(ctx, s.claims, now)
-		}
-		if err != nil {
-			return nil, err
-		}
+	if s := a.open.get(token); s != nil {
+		return a.judge(ctx, s, accessKeyID, now)
 	}
+	c, k, err := a.cfg.Keys.openToken(token, now)
+	if err != nil {
+		return nil, err
+	}
+	// Before anything is asked or kept for it.
+	if err := checkPairing(c, accessKeyID, now); err != nil {
+		return nil, err
+	}
+	role, err := a.standing(ctx, c, now)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSession(c, k, &role, a.cfg.Account)
+	if err != nil {
+		return nil, &iot.Error{Kind: iot.KindBadToken, Resource: "session", Message: badTokenMessage, Err: err}
+	}
+	a.open.put(token, s)
+	return a.identity(ctx, s, &role)
+}
+
+// judge returns the identity of an opened session if all of it still holds.
+func (a *Authenticator) judge(ctx context.Context, s *session, accessKeyID string, now time.Time) (*Identity, error) {
+	if !s.key.live(now) {
+		return nil, &iot.Error{Kind: iot.KindBadToken, Resource: "session", Message: badTokenMessage, Err: errSeal}
+	}
+	if err := checkPairing(s.claims, accessKeyID, now); err != nil {
+		return nil, err
+	}
+	role, err := a.standing(ctx, s.claims, now)
+	if err != nil {
+		return nil, err
+	}
+	return a.identity(ctx, s, &role)
+}
+
+func (a *Authenticator) identity(ctx context.Context, s *session, role *Role) (*Identity, error) {
 	policies, err := a.sessionPolicies(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	return s.identity(&role, policies), nil
+	return s.identity(role, policies), nil
 }
 
 // checkPairing accepts a token with the key that it was handed out with, until it expires.
@@ -251,12 +260,27 @@ func (a *Authenticator) deviceStanding(ctx context.Context, c *claims, now time.
 	return nil
 }
 
-// sessions remembers opened sessions by their tokens.
+// Find returns the identity of an access key without its token, to explain what
+// it may do: KindNotFound "session" for a session that was not used here lately,
+// else the errors of Authenticate. It proves nothing about who asks.
+func (a *Authenticator) Find(ctx context.Context, accessKeyID string) (*Identity, error) {
+	if !strings.HasPrefix(accessKeyID, sessionPrefix) {
+		return a.Authenticate(ctx, accessKeyID, "")
+	}
+	s := a.open.find(accessKeyID)
+	if s == nil {
+		return nil, iot.Errorf(iot.KindNotFound, "session", "No session of access key %s was used on this server lately.", clip(accessKeyID))
+	}
+	return a.judge(ctx, s, accessKeyID, a.cfg.Now())
+}
+
+// sessions remembers opened sessions by their tokens and access keys.
 type sessions struct {
 	limit int
 
-	mu      sync.RWMutex // guards byToken
+	mu      sync.RWMutex // guards the fields below
 	byToken map[string]*session
+	byKey   map[string]*session
 }
 
 func (o *sessions) get(token string) *session {
@@ -265,14 +289,22 @@ func (o *sessions) get(token string) *session {
 	return o.byToken[token]
 }
 
+func (o *sessions) find(accessKeyID string) *session {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return o.byKey[accessKeyID]
+}
+
 func (o *sessions) put(token string, s *session) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.byToken) >= o.limit {
-		for k := range o.byToken {
+		for k, old := range o.byToken {
 			delete(o.byToken, k)
+			delete(o.byKey, old.AccessKeyID)
 			break
 		}
 	}
 	o.byToken[strings.Clone(token)] = s
+	o.byKey[s.AccessKeyID] = s
 }

@@ -1,0 +1,366 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/sekisho-iot/sekisho/internal/api"
+	"github.com/sekisho-iot/sekisho/internal/bus"
+	"github.com/sekisho-iot/sekisho/internal/iam"
+	"github.com/sekisho-iot/sekisho/internal/iot"
+	"github.com/sekisho-iot/sekisho/internal/pki"
+	"github.com/sekisho-iot/sekisho/internal/registry"
+	"github.com/sekisho-iot/sekisho/internal/s3"
+	"github.com/sekisho-iot/sekisho/internal/s3/local"
+	"github.com/sekisho-iot/sekisho/internal/sqlstore"
+	"github.com/sekisho-iot/sekisho/internal/sts"
+	"github.com/sekisho-iot/sekisho/internal/telemetry"
+)
+
+const (
+	databaseFile = "sekisho.db"
+	keyRingFile  = "keys.json"
+	objectsDir   = "objects"
+
+	readyKeys   = 8               // RSA keys made ahead of need
+	readyDelay  = 5 * time.Second // and not before the start is over
+	openReaders = 4
+)
+
+// Server is a whole server, ready to run.
+type Server struct {
+	opts    Options
+	log     *slog.Logger
+	account iot.AccountID
+	admin   adminKey
+
+	api     *http.Server
+	device  *http.Server
+	metrics *telemetry.Metrics
+	db      *sqlstore.DB
+
+	mu        sync.Mutex // guards the fields below
+	endpoints Endpoints
+	onStop    []func() error // the newest last
+	stopped   bool
+}
+
+// New opens the data folder, making what it lacks, and wires every room.
+func New(ctx context.Context, o Options) (_ *Server, err error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{opts: o, log: o.Logger}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if err := s.openData(); err != nil {
+		return nil, err
+	}
+	changes := &bus.Bus{}
+	s.db, err = sqlstore.Open(ctx, sqlstore.Config{
+		Path: filepath.Join(o.Data, databaseFile), Readers: openReaders, OnChange: changes.Publish, Now: o.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.stop(s.db.Close)
+	if err := s.fixSettings(ctx); err != nil {
+		return nil, err
+	}
+	keys, err := sts.OpenKeyRing(filepath.Join(o.Data, keyRingFile), o.Rand, o.Now)
+	if err != nil {
+		return nil, err
+	}
+	authority, err := pki.Open(o.Data, o.Now, o.Rand)
+	if err != nil {
+		return nil, err
+	}
+	serverCert, err := s.serverCertificate(authority)
+	if err != nil {
+		return nil, err
+	}
+	pool := pki.NewKeyPool(readyKeys, readyDelay, o.Rand)
+	s.stop(func() error { pool.Close(); return nil })
+
+	region := s.opts.Region
+	things := registry.New(registry.Config{
+		Things: s.db.Registry(), Policies: s.db.Registry(), Tags: s.db.Registry(),
+		Account: s.account, Region: region, Now: o.Now, Rand: o.Rand,
+	})
+	certificates := pki.New(pki.Config{
+		Store: s.db.Certificates(), Authority: authority, Keys: pool,
+		Account: s.account, Region: region, Now: o.Now, Rand: o.Rand,
+	})
+	identities, err := iam.New(iam.Config{
+		Account: s.account, Store: s.db.IAM(), Sealer: keys.Sealer(sts.ForAccessKeys), Now: o.Now, Random: o.Rand, Logger: o.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.prepareAdmin(ctx, identities); err != nil {
+		return nil, err
+	}
+	tokens := sts.Config{
+		Account: s.account, Region: region, Keys: keys, Now: o.Now,
+		Directory: directory{identities}, Devices: devices{certificates, things},
+	}
+	aliases := sts.NewRoleAliases(s.account, region, s.db.STS(), o.Now)
+	authenticator := sts.NewAuthenticator(tokens)
+	engine, err := local.Open(ctx, local.Config{
+		Dir: filepath.Join(o.Data, objectsDir), Store: s.db.Objects(), Fast: o.S3Durability == "fast",
+		Now: o.Now, Rand: o.Rand, Log: o.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.stop(engine.Close)
+	objects := s3.New(s3.Config{Store: s.db.Buckets(), Engine: engine, Region: region, Now: o.Now, Rand: o.Rand, Log: o.Logger})
+	for _, invalidate := range []func(iot.Change){
+		things.Invalidate, certificates.Invalidate, identities.Invalidate, aliases.Invalidate, objects.Invalidate,
+	} {
+		changes.Subscribe(invalidate)
+	}
+
+	s.metrics = telemetry.NewMetrics(o.Version)
+	own := &ownHandler{rootPEM: authority.RootPEM(), metrics: s.metrics, ready: s.db.Ping}
+	front, err := api.New(api.Options{
+		Services: []api.Service{
+			api.IoT(things, certificates, aliases, s.deviceEndpoint),
+			api.IAM(identities),
+			api.STS(sts.NewAssumer(tokens, o.Logger)),
+			api.S3(objects),
+			api.Sekisho(s.info, &api.Explainer{Registry: things, Certificates: certificates, Sessions: authenticator, S3: objects}),
+		},
+		Authenticator: authenticator, Account: s.account, Region: region, PublicHosts: o.PublicHosts,
+		Own: own.handler(), Observer: s.metrics, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.api = newHTTPServer(front, apiTLS(serverCert), o.Logger)
+	credentials := api.NewCredentialEndpoint(api.CredentialOptions{
+		Provider: sts.NewProvider(tokens, aliases, o.Logger), PublicHosts: o.PublicHosts,
+		Observer: s.metrics, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
+	})
+	s.device = newHTTPServer(credentials, deviceTLS(serverCert), o.Logger)
+	s.device.ConnContext = credentials.ConnContext
+	serveALPNHTTP(s.device)
+	return s, nil
+}
+
+// openData makes the data folder this process's own.
+func (s *Server) openData() error {
+	if err := makeDataDir(s.opts.Data); err != nil {
+		return err
+	}
+	lock, err := lockData(s.opts.Data)
+	if err != nil {
+		return err
+	}
+	s.stop(lock.Close)
+	return removeEndpoints(s.opts.Data)
+}
+
+// fixSettings keeps region and account as they were at the first start, and
+// refuses a start that names others.
+func (s *Server) fixSettings(ctx context.Context) error {
+	fixed := func(name string, value *string, byDefault string) error {
+		want := *value
+		if want == "" {
+			want = byDefault
+		}
+		kept, err := s.db.FixSetting(ctx, name, want)
+		if err != nil {
+			return err
+		}
+		if *value != "" && kept != *value {
+			return usagef("--%s %s: this data folder was made for %s, and that cannot change", name, *value, kept)
+		}
+		*value = kept
+		return nil
+	}
+	if err := fixed("region", &s.opts.Region, DefaultRegion); err != nil {
+		return err
+	}
+	if err := fixed("account-id", &s.opts.AccountID, DefaultAccountID); err != nil {
+		return err
+	}
+	s.account = iot.AccountID(s.opts.AccountID)
+	return nil
+}
+
+func (s *Server) serverCertificate(a *pki.Authority) (getCertificate, error) {
+	if s.opts.TLSCert != "" {
+		f, err := openCertificateFiles(s.opts.TLSCert, s.opts.TLSKey, s.opts.Now)
+		if err != nil {
+			return nil, err
+		}
+		return f.Certificate, nil
+	}
+	c, err := a.Server(s.opts.PublicHosts, s.opts.Region)
+	if err != nil {
+		return nil, err
+	}
+	return c.Certificate, nil
+}
+
+// prepareAdmin makes the administrator's key at the first start, and keeps what
+// `sekisho env` prints in step with the settings.
+func (s *Server) prepareAdmin(ctx context.Context, identities *iam.Service) error {
+	k, made, err := loadAdminKey(&s.opts)
+	if err != nil {
+		return err
+	}
+	if made {
+		if err := identities.EnsureAdmin(ctx, k.AccessKeyID, k.SecretAccessKey); err != nil {
+			if iot.IsKind(err, iot.KindInvalid) {
+				return usagef("administrator's access key: %v", err)
+			}
+			return err
+		}
+	}
+	k.Region, k.AccountID, k.PublicHost = s.opts.Region, s.opts.AccountID, s.opts.PublicHosts[0]
+	s.admin = k
+	return k.save(s.opts.Data)
+}
+
+// stop has fn called when the server stops, before what was registered earlier.
+func (s *Server) stop(fn func() error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onStop = append(s.onStop, fn)
+}
+
+// Close stops everything, newest first. It is idempotent.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	stops := s.onStop
+	s.onStop, s.stopped = nil, true
+	s.mu.Unlock()
+	var err error
+	for i := len(stops) - 1; i >= 0; i-- {
+		err = errors.Join(err, stops[i]())
+	}
+	return err
+}
+
+// Run listens until ctx ends or a listener fails, then drains and closes.
+func (s *Server) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, s.Close()) }()
+	failed := make(chan error, 2)
+	if err := s.Start(ctx, failed); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		s.log.InfoContext(ctx, "stopping")
+		return nil
+	case err := <-failed:
+		return err
+	}
+}
+
+// Start listens, says so in endpoints.json and in the log, and returns. What
+// ends a listener later is sent to failed, which must have room for two.
+func (s *Server) Start(ctx context.Context, failed chan<- error) error {
+	s.warnUnbuilt(ctx)
+	var e Endpoints
+	if s.opts.APIListen != "" {
+		l, err := s.listen(ctx, "--api-listen", s.opts.APIListen)
+		if err != nil {
+			return err
+		}
+		e.API = l.Addr().String()
+		s.run(s.api, newSplitListener(l, s.api.TLSConfig, s.opts.refusePlainHTTP()), failed)
+	}
+	if s.opts.DeviceHTTPSListen != "" {
+		l, err := s.listen(ctx, "--device-https-listen", s.opts.DeviceHTTPSListen)
+		if err != nil {
+			return err
+		}
+		e.DeviceHTTPS = l.Addr().String()
+		s.run(s.device, tls.NewListener(l, s.device.TLSConfig), failed)
+	}
+	s.mu.Lock()
+	s.endpoints = e
+	s.mu.Unlock()
+	if err := writeEndpoints(s.opts.Data, e); err != nil {
+		return err
+	}
+	s.stop(func() error { return removeEndpoints(s.opts.Data) })
+	s.log.InfoContext(ctx, "ready",
+		slog.String("version", s.opts.Version), slog.String("region", s.opts.Region), slog.String("account", s.opts.AccountID),
+		slog.String("api", e.API), slog.String("device_https", e.DeviceHTTPS), slog.String("data", s.opts.Data))
+	return nil
+}
+
+// warnUnbuilt names the listeners that were asked for and are not there.
+func (s *Server) warnUnbuilt(ctx context.Context) {
+	if s.opts.SIMListen != "" {
+		s.log.WarnContext(ctx, "the closed network is not built yet: --sim-listen is ignored")
+	}
+}
+
+func (s *Server) listen(ctx context.Context, flag, addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", flag, addr, err)
+	}
+	return l, nil
+}
+
+// run serves l in the background until the server stops.
+func (s *Server) run(h *http.Server, l net.Listener, failed chan<- error) {
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := serveHTTP(h, l); err != nil {
+			failed <- err
+		}
+	})
+	s.stop(func() error {
+		err := stopHTTP(h)
+		wg.Wait()
+		return err
+	})
+}
+
+// Endpoints returns the addresses really bound.
+func (s *Server) Endpoints() Endpoints {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.endpoints
+}
+
+// deviceEndpoint is what DescribeEndpoint answers from.
+func (s *Server) deviceEndpoint() api.DeviceEndpoint {
+	d := api.DeviceEndpoint{Host: s.opts.PublicHosts[0]}
+	if _, port, err := net.SplitHostPort(s.Endpoints().DeviceHTTPS); err == nil {
+		d.CredentialPort, _ = strconv.Atoi(port)
+	}
+	return d
+}
+
+func (s *Server) info() api.Info {
+	e := s.Endpoints()
+	i := api.Info{Version: s.opts.Version, Region: s.opts.Region, AccountID: s.opts.AccountID}
+	if e.API != "" {
+		i.Endpoints.S3 = apiURL(e.API, s.admin.PublicHost)
+	}
+	if e.DeviceHTTPS != "" {
+		i.Endpoints.Credentials = reachable(e.DeviceHTTPS, s.admin.PublicHost)
+	}
+	return i
+}

@@ -1,0 +1,92 @@
+package server
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+)
+
+// getCertificate returns the certificate of one handshake.
+type getCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
+// apiTLS is for the API port, where clients prove themselves by signatures.
+func apiTLS(get getCertificate) *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: get,
+		NextProtos:     []string{"h2", "http/1.1"},
+	}
+}
+
+// deviceTLS asks for a certificate, but demands none and names no CAs: the
+// endpoint answers for itself what it thinks of the one it is shown. There are
+// no tickets, so that every connection shows a certificate anew.
+func deviceTLS(get getCertificate) *tls.Config {
+	return &tls.Config{
+		MinVersion:             tls.VersionTLS12,
+		GetCertificate:         get,
+		NextProtos:             []string{"h2", "http/1.1", alpnHTTP},
+		ClientAuth:             tls.RequestClientCert,
+		SessionTicketsDisabled: true,
+	}
+}
+
+// certificateFiles is the operator's own certificate, read again when its files change.
+type certificateFiles struct {
+	cert, key string
+	now       func() time.Time
+
+	mu       sync.Mutex // guards the fields below
+	current  *tls.Certificate
+	modified [2]time.Time
+	checked  time.Time
+}
+
+// certificateCheck is how often the files are looked at.
+const certificateCheck = time.Second
+
+func openCertificateFiles(cert, key string, now func() time.Time) (*certificateFiles, error) {
+	f := &certificateFiles{cert: cert, key: key, now: now}
+	if err := f.load(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// load reads the files if they have changed; f.mu is held, but at the start.
+func (f *certificateFiles) load() error {
+	var modified [2]time.Time
+	for i, name := range []string{f.cert, f.key} {
+		st, err := os.Stat(name)
+		if err != nil {
+			return fmt.Errorf("server certificate: %w", err)
+		}
+		modified[i] = st.ModTime()
+	}
+	if f.current != nil && modified == f.modified {
+		return nil
+	}
+	c, err := tls.LoadX509KeyPair(f.cert, f.key)
+	if err != nil {
+		return fmt.Errorf("server certificate %s: %w", f.cert, err)
+	}
+	f.current, f.modified = &c, modified
+	return nil
+}
+
+// Certificate returns the newest pair; while the files do not fit together, the last that did.
+func (f *certificateFiles) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if now := f.now(); now.Sub(f.checked) >= certificateCheck {
+		f.checked = now
+		_ = f.load()
+	}
+	if f.current == nil {
+		return nil, errors.New("no server certificate")
+	}
+	return f.current, nil
+}
