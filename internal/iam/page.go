@@ -11,7 +11,7 @@ const (
 type ListOptions struct {
 	PathPrefix string
 	Marker     string
-	MaxItems   int // 0 means 100
+	MaxItems   *int32 // nil means 100
 }
 
 // page turns options into what a store is asked: one item more than is
@@ -20,17 +20,18 @@ func page(scope string, o ListOptions) (Page, error) {
 	if err := checkPathPrefix(o.PathPrefix); err != nil {
 		return Page{}, err
 	}
-	if o.MaxItems < 0 || o.MaxItems > maxItems {
-		return Page{}, invalid("1 validation error detected: Value '%d' at 'maxItems' failed to satisfy constraint: Member must have value between 1 and %d", o.MaxItems, maxItems)
+	n := int32(defaultItems)
+	if o.MaxItems != nil {
+		n = *o.MaxItems
 	}
-	if o.MaxItems == 0 {
-		o.MaxItems = defaultItems
+	if n < 1 || n > maxItems {
+		return Page{}, invalid("1 validation error detected: Value '%d' at 'maxItems' failed to satisfy constraint: Member must have value between 1 and %d", n, maxItems)
 	}
 	after, err := iot.ParsePageToken("iam."+scope, o.Marker)
 	if err != nil {
 		return Page{}, invalid("Invalid Marker.")
 	}
-	return Page{PathPrefix: o.PathPrefix, After: after, Limit: o.MaxItems + 1}, nil
+	return Page{PathPrefix: o.PathPrefix, After: after, Limit: int(n) + 1}, nil
 }
 
 // cut drops the item too many and returns the marker that continues there.

@@ -75,6 +75,27 @@ func (s *Service) RoleGrantsByID(ctx context.Context, id string) (RoleGrants, er
 	return *r, nil
 }
 
+// RoleARN returns the ARN by which a request about a role is authorised: that of
+// the role, or what it would be if there is none.
+func (s *Service) RoleARN(ctx context.Context, name string) string {
+	if checkName(name, "roleName", maxRoleName) == nil {
+		if r, err := s.roles.Get(ctx, name); err == nil {
+			return r.ARN
+		}
+	}
+	return s.arn("role/" + name)
+}
+
+// UserARN is RoleARN for users.
+func (s *Service) UserARN(ctx context.Context, name string) string {
+	if checkName(name, "userName", maxUserName) == nil {
+		if u, err := s.users.Get(ctx, name); err == nil {
+			return u.arn
+		}
+	}
+	return s.arn("user/" + name)
+}
+
 // KeyGrants returns an access key with its holder, out of memory once it is known.
 func (s *Service) KeyGrants(ctx context.Context, id string) (KeyGrants, error) {
 	k, err := s.keys.Get(ctx, id)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
 )
@@ -129,6 +130,21 @@ func (s *Service) EnsureAdmin(ctx context.Context, id, secret string) error {
 		return err
 	}
 	return s.insertKey(ctx, AccessKey{ID: id, Active: true, CreatedAt: s.stamp()}, secret, 0)
+}
+
+// RootCreated says when the account was made: when the oldest key of its root was.
+func (s *Service) RootCreated(ctx context.Context) (time.Time, error) {
+	keys, err := s.store.Keys(ctx, "")
+	if err != nil || len(keys) == 0 {
+		return time.Time{}, err
+	}
+	oldest := keys[0].CreatedAt
+	for _, k := range keys[1:] {
+		if k.CreatedAt.Before(oldest) {
+			oldest = k.CreatedAt
+		}
+	}
+	return oldest, nil
 }
 
 // AccessKeys lists the keys of a user, without secrets; "" lists the account root's.

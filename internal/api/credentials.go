@@ -1,0 +1,226 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sekisho-iot/sekisho/internal/iot"
+	"github.com/sekisho-iot/sekisho/internal/sts"
+)
+
+// CredentialProvider trades certificates for credentials; sts.Provider is one.
+type CredentialProvider interface {
+	Credentials(ctx context.Context, d sts.Device, thingName string, hasThing bool, alias string) (sts.Credentials, error)
+}
+
+// CredentialOptions is what a CredentialEndpoint is made of.
+type CredentialOptions struct {
+	Provider    CredentialProvider
+	PublicHosts []string // the names, with all below them, that a client may ask for by SNI
+	Observer    Observer // nil counts nothing
+	Logger      *slog.Logger
+	Now         func() time.Time
+	Rand        io.Reader // request ids
+}
+
+// CredentialEndpoint serves GET /role-aliases/ALIAS/credentials on the device
+// port. It needs a TLS server that asks for a client certificate, and judges
+// the certificate on every request: the handshake proves only who holds its key.
+type CredentialEndpoint struct {
+	provider CredentialProvider
+	hosts    []string // lower case
+	observer Observer
+	log      *slog.Logger
+	now      func() time.Time
+	rand     io.Reader
+	buffers  sync.Pool
+}
+
+// NewCredentialEndpoint returns the endpoint. A server should have its
+// ConnContext too, which spares it the fingerprint of every request but the first.
+func NewCredentialEndpoint(o CredentialOptions) *CredentialEndpoint {
+	e := &CredentialEndpoint{
+		provider: o.Provider, observer: o.Observer, log: o.Logger, now: o.Now, rand: o.Rand,
+		hosts: []string{"localhost"},
+	}
+	for _, h := range o.PublicHosts {
+		e.hosts = append(e.hosts, strings.ToLower(h))
+	}
+	if e.observer == nil {
+		e.observer = noObserver{}
+	}
+	e.buffers.New = func() any {
+		b := make([]byte, 0, 3<<10)
+		return &b
+	}
+	return e
+}
+
+// deviceConn is what is known of a connection once its handshake is done.
+type deviceConn struct {
+	once sync.Once
+	id   iot.CertificateID // "" where there is no certificate, or the name asked for is not ours
+}
+
+type deviceConnKey struct{}
+
+// ConnContext is for http.Server.ConnContext.
+func (e *CredentialEndpoint) ConnContext(ctx context.Context, _ net.Conn) context.Context {
+	return context.WithValue(ctx, deviceConnKey{}, &deviceConn{})
+}
+
+// certificateID returns the fingerprint of the certificate that the client
+// proved to hold, "" where nothing shown here can be valid.
+func (e *CredentialEndpoint) certificateID(r *http.Request) iot.CertificateID {
+	c, ok := r.Context().Value(deviceConnKey{}).(*deviceConn)
+	if !ok {
+		return e.fingerprint(r)
+	}
+	c.once.Do(func() { c.id = e.fingerprint(r) })
+	return c.id
+}
+
+func (e *CredentialEndpoint) fingerprint(r *http.Request) iot.CertificateID {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 || !e.ownName(r.TLS.ServerName) {
+		return ""
+	}
+	sum := sha256.Sum256(r.TLS.PeerCertificates[0].Raw)
+	return iot.CertificateID(hex.EncodeToString(sum[:]))
+}
+
+// ownName accepts our hosts, what is below them, and clients that send no name.
+func (e *CredentialEndpoint) ownName(name string) bool {
+	if name == "" || net.ParseIP(name) != nil {
+		return true
+	}
+	name = strings.ToLower(name)
+	for _, h := range e.hosts {
+		if name == h || strings.HasSuffix(name, h) && name[len(name)-len(h)-1] == '.' {
+			return true
+		}
+	}
+	return false
+}
+
+// ServeHTTP answers one request.
+func (e *CredentialEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := e.now()
+	status := e.serve(w, r)
+	e.observer.Observe("credentials", "AssumeRoleWithCertificate", status, e.now().Sub(start))
+}
+
+func (e *CredentialEndpoint) serve(w http.ResponseWriter, r *http.Request) int {
+	id, err := iot.NewUUID(e.rand)
+	if err != nil {
+		return e.fail(w, r, err)
+	}
+	// As AWS writes it: Set would write X-Amzn-Requestid.
+	w.Header()["x-amzn-RequestId"] = []string{id}
+	alias, ok := aliasOf(r.URL.Path)
+	if !ok {
+		return answer(w, http.StatusNotFound, "ResourceNotFoundException", `{"message":"Not Found","traceId":"`+id+`"}`)
+	}
+	if r.Method != http.MethodGet {
+		w.Header()["Allow"] = []string{http.MethodGet}
+		return answer(w, http.StatusMethodNotAllowed, "MethodNotAllowedException", `{"message":"Method Not Allowed"}`)
+	}
+	d := sts.Device{Certificate: e.certificateID(r)}
+	if d.Certificate == "" {
+		return answer(w, http.StatusForbidden, accessDenied, `{"message":"`+sts.CertificateMessage+`"}`)
+	}
+	if d.SourceVPCE, _ = r.Context().Value(sourceVpceKey{}).(string); d.SourceVPCE == "" {
+		d.SourceIP, _, _ = net.SplitHostPort(r.RemoteAddr)
+	}
+	names := r.Header["X-Amzn-Iot-Thingname"]
+	name := ""
+	if len(names) == 1 { // said twice, it is said wrong
+		name = names[0]
+	}
+	cred, err := e.provider.Credentials(r.Context(), d, name, len(names) > 0, alias)
+	if err != nil {
+		return e.fail(w, r, err)
+	}
+	return e.grant(w, &cred)
+}
+
+// aliasOf returns ALIAS of /role-aliases/ALIAS/credentials.
+func aliasOf(path string) (string, bool) {
+	s, ok := strings.CutPrefix(path, "/role-aliases/")
+	if !ok {
+		return "", false
+	}
+	s, ok = strings.CutSuffix(s, "/credentials")
+	return s, ok && s != "" && strings.IndexByte(s, '/') < 0
+}
+
+const accessDenied = "AccessDeniedException"
+
+// grant writes the credentials. Nothing in them needs escaping.
+func (e *CredentialEndpoint) grant(w http.ResponseWriter, c *sts.Credentials) int {
+	p := e.buffers.Get().(*[]byte) //nolint:forcetypeassert // what New puts there
+	b := append((*p)[:0], `{"credentials":{"accessKeyId":"`...)
+	b = append(b, c.AccessKeyID...)
+	b = append(b, `","secretAccessKey":"`...)
+	b = append(b, c.SecretAccessKey...)
+	b = append(b, `","sessionToken":"`...)
+	b = append(b, c.SessionToken...)
+	b = append(b, `","expiration":"`...)
+	b = c.Expiration.AppendFormat(b, "2006-01-02T15:04:05Z")
+	b = append(b, `"}}`...)
+	h := w.Header()
+	h["Content-Type"] = []string{"application/json"}
+	h["Cache-Control"] = []string{"no-store"}
+	_, _ = w.Write(b)
+	clear(b) // secrets do not wait in a pool
+	*p = b
+	e.buffers.Put(p)
+	return http.StatusOK
+}
+
+// fail maps an error of the provider to its answer.
+func (e *CredentialEndpoint) fail(w http.ResponseWriter, r *http.Request, err error) int {
+	if known, ok := errors.AsType[*iot.Error](err); ok {
+		body := messageBody(known.Message)
+		switch known.Kind { //nolint:exhaustive // the provider answers no others
+		case iot.KindDenied:
+			return answer(w, http.StatusForbidden, accessDenied, body)
+		case iot.KindNotFound:
+			return answer(w, http.StatusNotFound, "ResourceNotFoundException", body)
+		case iot.KindInvalid:
+			return answer(w, http.StatusBadRequest, "InvalidRequestException", body)
+		}
+	}
+	if r.Context().Err() == nil {
+		e.log.LogAttrs(r.Context(), slog.LevelError, "credential request failed", slog.Any("error", err))
+	}
+	return answer(w, http.StatusInternalServerError, "InternalFailureException", `{"message":"Internal Failure"}`)
+}
+
+func messageBody(message string) string {
+	b, err := json.Marshal(struct {
+		Message string `json:"message"`
+	}{message})
+	if err != nil { // a string always encodes
+		return "{}"
+	}
+	return string(b)
+}
+
+func answer(w http.ResponseWriter, status int, errorType, body string) int {
+	h := w.Header()
+	h["Content-Type"] = []string{"application/json"}
+	h["x-amzn-ErrorType"] = []string{errorType}
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, body)
+	return status
+}
