@@ -38,7 +38,7 @@ func (r *iotRows) policies() []Operation {
 	}
 }
 
-func versionID(n int64) *string { return new(strconv.FormatInt(n, 10)) }
+func policyVersionID(n int64) *string { return new(strconv.FormatInt(n, 10)) }
 
 func (r *iotRows) policyARN(name *string) *string {
 	return new(string(r.registry.PolicyARN(iot.PolicyName(deref(name)))))
@@ -50,7 +50,7 @@ func (r *iotRows) createPolicy(ctx context.Context, _ *Call, in *iotmodel.Create
 		return nil, err
 	}
 	return &iotmodel.CreatePolicyOutput{
-		PolicyName: in.PolicyName, PolicyArn: r.policyARN(in.PolicyName), PolicyDocument: in.PolicyDocument, PolicyVersionId: versionID(v.ID),
+		PolicyName: in.PolicyName, PolicyArn: r.policyARN(in.PolicyName), PolicyDocument: in.PolicyDocument, PolicyVersionId: policyVersionID(v.ID),
 	}, nil
 }
 
@@ -64,7 +64,7 @@ func (r *iotRows) getPolicy(ctx context.Context, _ *Call, in *iotmodel.GetPolicy
 		return nil, err
 	}
 	return &iotmodel.GetPolicyOutput{
-		PolicyName: in.PolicyName, PolicyArn: r.policyARN(in.PolicyName), PolicyDocument: &v.Document, DefaultVersionId: versionID(p.DefaultVersion),
+		PolicyName: in.PolicyName, PolicyArn: r.policyARN(in.PolicyName), PolicyDocument: &v.Document, DefaultVersionId: policyVersionID(p.DefaultVersion),
 		CreationDate: &p.CreatedAt, LastModifiedDate: &p.UpdatedAt, GenerationId: &p.GenerationID,
 	}, nil
 }
@@ -95,7 +95,7 @@ func (r *iotRows) createPolicyVersion(ctx context.Context, _ *Call, in *iotmodel
 		return nil, err
 	}
 	return &iotmodel.CreatePolicyVersionOutput{
-		PolicyArn: r.policyARN(in.PolicyName), PolicyDocument: in.PolicyDocument, PolicyVersionId: versionID(v.ID), IsDefaultVersion: &v.Default,
+		PolicyArn: r.policyARN(in.PolicyName), PolicyDocument: in.PolicyDocument, PolicyVersionId: policyVersionID(v.ID), IsDefaultVersion: &v.Default,
 	}, nil
 }
 
@@ -109,7 +109,7 @@ func (r *iotRows) getPolicyVersion(ctx context.Context, _ *Call, in *iotmodel.Ge
 		return nil, err
 	}
 	return &iotmodel.GetPolicyVersionOutput{
-		PolicyArn: r.policyARN(in.PolicyName), PolicyName: in.PolicyName, PolicyDocument: &v.Document, PolicyVersionId: versionID(v.ID),
+		PolicyArn: r.policyARN(in.PolicyName), PolicyName: in.PolicyName, PolicyDocument: &v.Document, PolicyVersionId: policyVersionID(v.ID),
 		IsDefaultVersion: &v.Default, CreationDate: &v.CreatedAt, LastModifiedDate: &v.CreatedAt, GenerationId: &p.GenerationID,
 	}, nil
 }
@@ -122,7 +122,7 @@ func (r *iotRows) listPolicyVersions(ctx context.Context, _ *Call, in *iotmodel.
 	out := &iotmodel.ListPolicyVersionsOutput{PolicyVersions: make([]iotmodel.PolicyVersion, len(list))}
 	for i := range list {
 		v := &list[i]
-		out.PolicyVersions[i] = iotmodel.PolicyVersion{VersionId: versionID(v.ID), IsDefaultVersion: &v.Default, CreateDate: &v.CreatedAt}
+		out.PolicyVersions[i] = iotmodel.PolicyVersion{VersionId: policyVersionID(v.ID), IsDefaultVersion: &v.Default, CreateDate: &v.CreatedAt}
 	}
 	return out, nil
 }
