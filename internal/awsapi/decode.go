@@ -52,7 +52,7 @@ func (b *Binding) decodeBody(p *plan, v reflect.Value, body []byte) error {
 	case f == nil && len(p.body) == 0:
 		return nil
 	case f == nil:
-		return b.decodeDocument(p.node, p.body, v, body, b.InputRoot, "")
+		return b.decodeDocument(p.body, v, body, b.InputRoot, "")
 	case f.Streaming || len(body) == 0:
 		return nil
 	case f.node.shape.Type == Structure:
@@ -61,7 +61,7 @@ func (b *Binding) decodeBody(p *plan, v reflect.Value, body []byte) error {
 			root = f.node.shape.LocationName
 		}
 		member := settable(v.Field(f.index))
-		return b.decodeDocument(f.node, f.node.fields, member, body, root, f.Name)
+		return b.decodeDocument(f.node.fields, member, body, root, f.Name)
 	case f.node.shape.Type == Blob:
 		v.Field(f.index).SetBytes(body)
 		return nil
@@ -71,7 +71,7 @@ func (b *Binding) decodeBody(p *plan, v reflect.Value, body []byte) error {
 }
 
 // decodeDocument reads a JSON or XML body into the given members of v.
-func (b *Binding) decodeDocument(n *node, members []*field, v reflect.Value, body []byte, root, path string) error {
+func (b *Binding) decodeDocument(members []*field, v reflect.Value, body []byte, root, path string) error {
 	if len(body) == 0 {
 		return nil
 	}

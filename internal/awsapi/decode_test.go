@@ -15,7 +15,7 @@ import (
 // call matches and decodes one request to the test service.
 func call(t *testing.T, p Protocol, method, target, body string, in any, headers ...string) error {
 	t.Helper()
-	r := httptest.NewRequest(method, target, nil)
+	r := httptest.NewRequestWithContext(t.Context(), method, target, nil)
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Add(headers[i], headers[i+1])
 	}
@@ -41,7 +41,7 @@ func echo(t *testing.T, p Protocol, body string) (everything, error) {
 }
 
 // wantFault checks that err is a fault of this kind at this member.
-func wantFault(t *testing.T, err error, f Fault, member string) *DecodeError {
+func wantFault(t *testing.T, err error, f Fault, member string) DecodeError {
 	t.Helper()
 	e, ok := errors.AsType[*DecodeError](err)
 	if !ok {
@@ -50,7 +50,7 @@ func wantFault(t *testing.T, err error, f Fault, member string) *DecodeError {
 	if e.Fault != f || e.Member != member {
 		t.Errorf("fault %d at %q (%s), want %d at %q", e.Fault, e.Member, e.Error(), f, member)
 	}
-	return e
+	return *e
 }
 
 func TestRefusedBodies(t *testing.T) {
@@ -184,11 +184,13 @@ func TestAcceptedBodies(t *testing.T) {
 		want     everything
 	}{
 		{"nothing", RESTJSON, "", everything{}},
-		{"nulls", RESTJSON, `{"Text":null,"Unknown":{"a":[1]},"Nulls":[null,"a"],"NullMap":{"k":null,"l":"a"}}`,
-			everything{Nulls: []*string{nil, &text}, NullMap: map[string]*string{"k": nil, "l": &text}}},
+		{
+			"nulls", RESTJSON, `{"Text":null,"Unknown":{"a":[1]},"Nulls":[null,"a"],"NullMap":{"k":null,"l":"a"}}`,
+			everything{Nulls: []*string{nil, &text}, NullMap: map[string]*string{"k": nil, "l": &text}},
+		},
 		{"last of two", RESTJSON, `{"Text":"b","Text":"a"}`, everything{Text: &text}},
 		{"infinity", RESTJSON, `{"Ratio":"-Infinity"}`, everything{Ratio: &inf}},
-		{"escapes", RESTJSON, `{"Kind":"A","Secrets":["\u0022{[\\{[xy"]}`, everything{Kind: ptr("A"), Secrets: []string{`"{[\{[xy`}}},
+		{"escapes", RESTJSON, `{"Kind":"A","Secrets":["\u0022{[\\{[xy"]}`, everything{Kind: new("A"), Secrets: []string{`"{[\{[xy`}}},
 		{"all", RESTJSON, `{"Text":"a","Flag":true,"Count":7,"Size":-1,"Ratio":1.5,"Raw":"aGk=","When":1577934245,"WhenISO":"2020-01-02T03:04:05.5Z",
 			"Nested":{},"Names":["a","b"],"Flat":["a"],"Nests":[{"Text":"a"}],"Lists":[["a"]],"Map":{"a":"b"},"FlatMap":{"a":"b"},"Maps":{"a":{"a":"b"}},"Deep":{"x":{"Text":"a"}}}`, all},
 		{"all", RESTXML, `<?xml version="1.0"?><!-- c --><Everything xmlns="http://other/"><Text>a</Text><Flag> true </Flag><Count>7</Count><Size>-1</Size><Ratio>1.5</Ratio><Raw>aGk=</Raw>
@@ -215,8 +217,6 @@ func TestAcceptedBodies(t *testing.T) {
 	}
 }
 
-func ptr[T any](v T) *T { return &v }
-
 func TestPlaces(t *testing.T) {
 	t.Parallel()
 	var in placed
@@ -227,11 +227,11 @@ func TestPlaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := placed{
-		Bucket: ptr("b/1"), Key: ptr("/k/../"), Count: ptr(int32(5)), Counts: []int32{1, 2},
+		Bucket: new("b/1"), Key: new("/k/../"), Count: new(int32(5)), Counts: []int32{1, 2},
 		Query:   map[string]string{"count": "5", "n": "1", "x": "y", "y": "w"},
 		Queries: map[string][]string{"count": {"5"}, "n": {"1", "2"}, "x": {"y", "z"}, "y": {"w"}},
-		Header:  ptr("a ,b"), Numbers: []int32{1, 2, 3}, JSON: ptr(`{"a":1}`), Meta: map[string]string{"one": "1,2"},
-		Until: ptr(time.Date(1994, 11, 6, 8, 49, 37, 0, time.UTC)),
+		Header:  new("a ,b"), Numbers: []int32{1, 2, 3}, JSON: new(`{"a":1}`), Meta: map[string]string{"one": "1,2"},
+		Until: new(time.Date(1994, 11, 6, 8, 49, 37, 0, time.UTC)),
 	}
 	if !reflect.DeepEqual(in, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", in, want)
@@ -281,7 +281,7 @@ func TestRefusedPlaces(t *testing.T) {
 			t.Errorf("%s: location %d, want %d", tt.target, e.Location, tt.location)
 		}
 	}
-	r := httptest.NewRequest(http.MethodPut, "/", nil)
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPut, "/", nil)
 	form := NewRouter(testService(Query)).Binding("Echo")
 	wantFault(t, form.Decode(&http.Request{URL: &url.URL{RawQuery: "%zz"}}, nil, nil, &everything{}), FaultSyntax, "")
 	b := NewRouter(testService(RESTXML)).Binding("Locate")
@@ -312,7 +312,7 @@ func TestPayloads(t *testing.T) {
 	if err := call(t, RESTXML, http.MethodPut, "/grant", grantBody, &grant); err != nil || *grant.Grantee.Type != "User" || *grant.Grantee.ID != "7" {
 		t.Errorf("%v %+v", err, grant.Grantee)
 	}
-	r := httptest.NewRequest(http.MethodPut, "/grant", nil)
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPut, "/grant", nil)
 	b := NewRouter(testService(RESTXML)).Binding("Grant")
 	bad := `<Grant><Grantee><id>x</id></Grantee></Grant>`
 	wantFault(t, b.Decode(r, []byte(bad), nil, &grant), FaultSyntax, "Grantee.id")
@@ -351,8 +351,12 @@ func TestCheck(t *testing.T) {
 		Name *string
 		Body []byte
 	}
-	for _, bad := range []any{nil, everything{}, (*everything)(nil), ptr("x"), &wrong{}, &struct{ everything }{},
-		otherwise("Map", map[int]string{}), otherwise("Names", []int{}), otherwise("Maps", map[string]string{}), otherwise("FlatMap", map[string]int{})} {
+	for _, bad := range []any{
+		nil,
+		everything{},
+		(*everything)(nil), new("x"), &wrong{}, &struct{ everything }{},
+		otherwise("Map", map[int]string{}), otherwise("Names", []int{}), otherwise("Maps", map[string]string{}), otherwise("FlatMap", map[string]int{}),
+	} {
 		if echo.Check(bad, &everything{}) == nil || echo.Check(&everything{}, bad) == nil {
 			t.Errorf("%T fits", bad)
 		}
@@ -360,7 +364,7 @@ func TestCheck(t *testing.T) {
 	if rt.Binding("Stream").Check(&notReader{}, &streamed{}) == nil {
 		t.Error("a byte slice streams")
 	}
-	if err := echo.Decode(httptest.NewRequest(http.MethodPost, "/", nil), nil, nil, &wrong{}); err == nil {
+	if err := echo.Decode(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil), nil, nil, &wrong{}); err == nil {
 		t.Error("Decode took a foreign struct")
 	}
 	if err := echo.Encode(httptest.NewRecorder(), &wrong{}, "id"); err == nil {

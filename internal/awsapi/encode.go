@@ -29,7 +29,7 @@ func (b *Binding) Encode(w http.ResponseWriter, out any, requestID string) error
 			h.Set("Content-Type", "binary/octet-stream")
 		}
 		w.WriteHeader(status)
-		if r, ok := v.Field(f.index).Interface().(io.Reader); ok && r != nil {
+		if r, ok := reflect.TypeAssert[io.Reader](v.Field(f.index)); ok && r != nil {
 			_, err = io.Copy(w, r)
 		}
 		return err
@@ -165,7 +165,7 @@ func payloadBytes(member reflect.Value) []byte {
 }
 
 func (b *Binding) queryAnswer(p *plan, v reflect.Value, requestID string) []byte {
-	x := xmlWriter{buf: xmlDeclaration(nil)}
+	x := xmlWriter{buf: xmlDeclaration()}
 	x.open(b.Name+"Response", namespaceAttr("", b.Service.XMLNamespace))
 	if b.ResultWrapper != "" {
 		x.open(b.ResultWrapper, "")
@@ -195,14 +195,14 @@ func (b *Binding) xmlAnswer(p *plan, v reflect.Value) (body []byte, contentType 
 		if member, ok := present(v.Field(f.index)); ok {
 			text = f.node.text(member, f.format, x.millis)
 		}
-		x.buf = xmlDeclaration(nil)
+		x.buf = xmlDeclaration()
 		x.open(b.OutputRoot, ns)
 		x.buf = appendXMLText(x.buf, text)
 		x.close(b.OutputRoot)
 		return x.buf, "application/xml"
 	case f == nil:
 		root := cmp.Or(b.OutputRoot, b.Name+"Result")
-		x.buf = xmlDeclaration(nil)
+		x.buf = xmlDeclaration()
 		x.element(root, ns, p.body, v)
 		return x.buf, "application/xml"
 	}
@@ -211,7 +211,7 @@ func (b *Binding) xmlAnswer(p *plan, v reflect.Value) (body []byte, contentType 
 	case !ok:
 		return nil, ""
 	case f.node.shape.Type == Structure:
-		x.buf = xmlDeclaration(nil)
+		x.buf = xmlDeclaration()
 		x.element(cmp.Or(f.LocationName, f.node.shape.LocationName, f.Name), ns, f.node.fields, member)
 		return x.buf, "application/xml"
 	case f.node.shape.Type == String: // the policy of a bucket

@@ -25,8 +25,8 @@ func TestEncode(t *testing.T) {
 	when := time.Date(2020, 1, 2, 3, 4, 5, 678e6, time.FixedZone("", 3600))
 	const declaration = `<?xml version="1.0" encoding="UTF-8"?>` + "\n"
 	all := &everything{
-		Text: ptr("a\"\\\n\r\t\x01é\xff<&>\u2028"), Flag: ptr(false), Count: ptr(int32(0)), Size: ptr(int64(-1)), Ratio: ptr(0.25), Raw: []byte{},
-		When: &when, WhenISO: &when, Nested: &everything{}, Names: []string{}, Flat: []string{"x", "y"}, Nests: []everything{{Text: ptr("")}},
+		Text: new("a\"\\\n\r\t\x01é\xff<&>\u2028"), Flag: new(false), Count: new(int32(0)), Size: new(int64(-1)), Ratio: new(0.25), Raw: []byte{},
+		When: &when, WhenISO: &when, Nested: &everything{}, Names: []string{}, Flat: []string{"x", "y"}, Nests: []everything{{Text: new("")}},
 		Map: map[string]string{"b": "2", "a": "1"}, FlatMap: map[string]string{"b": "2", "a": "1"}, Nulls: []*string{nil}, NullMap: map[string]*string{"k": nil},
 	}
 	tests := []struct {
@@ -38,7 +38,7 @@ func TestEncode(t *testing.T) {
 	}{
 		{RESTJSON, "Echo", &everything{}, 200, "application/json", `{}`},
 		{RESTJSON, "Label", &struct{}{}, 200, "application/json", `{}`},
-		{AWSJSON, "Echo", &everything{Ratio: ptr(math.NaN())}, 200, "application/x-amz-json-1.0", `{"Ratio":"NaN"}`},
+		{AWSJSON, "Echo", &everything{Ratio: new(math.NaN())}, 200, "application/x-amz-json-1.0", `{"Ratio":"NaN"}`},
 		{RESTJSON, "Echo", all, 200, "application/json", `{"Text":"a\"\\\n\r\t\u0001é` + "\uFFFD<&>\u2028" + `","Flag":false,"Count":0,"Size":-1,"Ratio":0.25,"Raw":"","When":1577930645.678,` +
 			`"WhenISO":"2020-01-02T02:04:05Z","Nested":{},"Names":[],"Flat":["x","y"],"Nests":[{"Text":""}],"Map":{"a":"1","b":"2"},"FlatMap":{"a":"1","b":"2"},"Nulls":[null],"NullMap":{"k":null}}`},
 		{Query, "Echo", &everything{Names: []string{"x"}}, 200, "text/xml", declaration +
@@ -48,19 +48,19 @@ func TestEncode(t *testing.T) {
 			`<When>2020-01-02T02:04:05.678Z</When><WhenISO>2020-01-02T02:04:05.678Z</WhenISO><Nested></Nested><Names></Names><Flat>x</Flat><Flat>y</Flat><Nests><member><Text></Text></member></Nests>` +
 			`<Map><entry><key>a</key><value>1</value></entry><entry><key>b</key><value>2</value></entry></Map><FlatMap><key>a</key><value>1</value></FlatMap><FlatMap><key>b</key><value>2</value></FlatMap>` +
 			`<Nulls></Nulls><NullMap><entry><key>k</key></entry></NullMap></EchoResult>`},
-		{RESTXML, "Grant", &plain{&attributed{Type: ptr("a\"b"), Number: ptr(int32(7))}}, 200, "application/xml", declaration +
+		{RESTXML, "Grant", &plain{&attributed{Type: new("a\"b"), Number: new(int32(7))}}, 200, "application/xml", declaration +
 			`<Grant xmlns="http://test/"><Grantee xmlns:xsi="http://xsi" xsi:type="a&quot;b" n="7"></Grantee></Grant>`},
 		{RESTXML, "Bare", &bare{}, 200, "application/xml", declaration + `<LocationConstraint xmlns="http://test/"></LocationConstraint>`},
-		{RESTXML, "Bare", &bare{ptr("r")}, 200, "application/xml", declaration + `<LocationConstraint xmlns="http://test/">r</LocationConstraint>`},
-		{RESTXML, "Locate", &placed{Document: &everything{Flag: ptr(true)}}, 201, "application/xml", declaration + `<Document xmlns="http://test/"><Flag>true</Flag></Document>`},
-		{RESTXML, "Locate", &placed{Status: ptr(int32(206))}, 206, "", ""},
+		{RESTXML, "Bare", &bare{new("r")}, 200, "application/xml", declaration + `<LocationConstraint xmlns="http://test/">r</LocationConstraint>`},
+		{RESTXML, "Locate", &placed{Document: &everything{Flag: new(true)}}, 201, "application/xml", declaration + `<Document xmlns="http://test/"><Flag>true</Flag></Document>`},
+		{RESTXML, "Locate", &placed{Status: new(int32(206))}, 206, "", ""},
 		{RESTXML, "Label", &struct{}{}, 200, "", ""},
-		{RESTXML, "Text", &texted{ptr("{}")}, 204, "application/json", ""},
-		{RESTXML, "GetText", &texted{ptr("{}")}, 200, "application/json", "{}"},
+		{RESTXML, "Text", &texted{new("{}")}, 204, "application/json", ""},
+		{RESTXML, "GetText", &texted{new("{}")}, 200, "application/json", "{}"},
 		{RESTXML, "Blob", &blobbed{[]byte("x")}, 200, "application/octet-stream", "x"},
 		{RESTJSON, "Blob", &blobbed{[]byte("x")}, 200, "application/octet-stream", "x"},
 		{RESTJSON, "Blob", &blobbed{}, 200, "", ""},
-		{RESTJSON, "Locate", &placed{Document: &everything{Flag: ptr(true)}}, 201, "application/json", `{"Flag":true}`},
+		{RESTJSON, "Locate", &placed{Document: &everything{Flag: new(true)}}, 201, "application/json", `{"Flag":true}`},
 		{RESTXML, "Stream", &streamed{Body: strings.NewReader("bytes")}, 200, "binary/octet-stream", "bytes"},
 		{RESTXML, "Stream", &streamed{}, 200, "binary/octet-stream", ""},
 	}
@@ -83,7 +83,7 @@ func TestEncodeHeaders(t *testing.T) {
 	t.Parallel()
 	when := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
 	w := answer(t, RESTXML, "Locate", &placed{
-		Header: ptr("a\r\nSet-Cookie: b\x7f\t"), Numbers: []int32{1, 2}, JSON: ptr(`{"a":1}`), Meta: map[string]string{"one": "1\n"}, Until: &when, Bucket: ptr("not a header"),
+		Header: new("a\r\nSet-Cookie: b\x7f\t"), Numbers: []int32{1, 2}, JSON: new(`{"a":1}`), Meta: map[string]string{"one": "1\n"}, Until: &when, Bucket: new("not a header"),
 	})
 	want := http.Header{
 		"X-Header": {"a  Set-Cookie: b \t"}, "X-Numbers": {"1,2"}, "X-Json": {"eyJhIjoxfQ=="}, "X-Meta-One": {"1 "}, "X-Until": {"Thu, 02 Jan 2020 03:04:05 GMT"},

@@ -79,7 +79,7 @@ func WriteError(w http.ResponseWriter, s *Service, requestID string, e APIError)
 }
 
 func queryError(s *Service, requestID string, e APIError) []byte {
-	x := xmlWriter{buf: xmlDeclaration(nil)}
+	x := xmlWriter{buf: xmlDeclaration()}
 	x.open("ErrorResponse", namespaceAttr("", s.XMLNamespace))
 	x.open("Error", "")
 	if e.Status < http.StatusInternalServerError {
@@ -97,7 +97,7 @@ func queryError(s *Service, requestID string, e APIError) []byte {
 
 // xmlError is S3's envelope, which has no wrapper and no namespace.
 func xmlError(requestID string, e APIError) []byte {
-	x := xmlWriter{buf: xmlDeclaration(nil)}
+	x := xmlWriter{buf: xmlDeclaration()}
 	x.open("Error", "")
 	x.leaf("Code", e.Code)
 	x.leaf("Message", e.Message)

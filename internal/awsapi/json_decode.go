@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"reflect"
 	"strconv"
@@ -24,7 +25,7 @@ func parseJSON(body []byte) (any, error) {
 	var v any
 	err := d.Decode(&v)
 	if err == nil {
-		if _, end := d.Token(); end == io.EOF { //nolint:errorlint // io.EOF is never wrapped here
+		if _, end := d.Token(); errors.Is(end, io.EOF) {
 			return v, nil
 		}
 	}

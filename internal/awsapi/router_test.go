@@ -9,8 +9,7 @@ import (
 
 // routes is a REST service with the shapes of paths that AWS's have.
 func routes(p Protocol) *Router {
-	s := &Service{Name: "routes", Protocol: p, Shapes: []Shape{{Type: Structure}}}
-	for _, o := range []Operation{
+	return NewRouter(&Service{Name: "routes", Protocol: p, Shapes: []Shape{{Type: Structure}}, Operations: []Operation{
 		{Name: "Root", Method: "GET", URI: "/"},
 		{Name: "ListThings", Method: "GET", URI: "/things"},
 		{Name: "GetThing", Method: "GET", URI: "/things/{thing}"},
@@ -22,10 +21,7 @@ func routes(p Protocol) *Router {
 		{Name: "Attached", Method: "POST", URI: "/attached/{target}"},
 		{Name: "Destination", Method: "GET", URI: "/destinations/{arn+}"},
 		{Name: "Old", Method: "GET", URI: "/destinations/{arn+}", Unrouted: true},
-	} {
-		s.Operations = append(s.Operations, o)
-	}
-	return NewRouter(s)
+	}})
 }
 
 func TestMatchPath(t *testing.T) {
@@ -50,7 +46,7 @@ func TestMatchPath(t *testing.T) {
 	for _, p := range []Protocol{RESTJSON, RESTXML} {
 		rt := routes(p)
 		for _, tt := range tests {
-			b, params, err := rt.Match(httptest.NewRequest(tt.method, "/", nil), tt.path, nil)
+			b, params, err := rt.Match(httptest.NewRequestWithContext(t.Context(), tt.method, "/", nil), tt.path, nil)
 			if err != nil {
 				t.Errorf("%s %s: %v", tt.method, tt.path, err)
 				continue
@@ -64,7 +60,7 @@ func TestMatchPath(t *testing.T) {
 			}
 		}
 		for path, f := range map[string]Fault{"/nothing": FaultOperation, "/things/t/jobs": FaultOperation, "/attached/x": FaultMethod, "//x": FaultOperation, "/destinations": FaultOperation} {
-			_, _, err := rt.Match(httptest.NewRequest(http.MethodGet, "/", nil), path, nil)
+			_, _, err := rt.Match(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), path, nil)
 			wantFault(t, err, f, "")
 		}
 	}
@@ -72,10 +68,9 @@ func TestMatchPath(t *testing.T) {
 
 // buckets has the families of S3's operations that share a path.
 func buckets() *Router {
-	s := &Service{Name: "s3", Protocol: RESTXML, Shapes: []Shape{{Type: Structure}}}
 	upload := []string{"partNumber", "uploadId"}
 	source := []string{"x-amz-copy-source"}
-	for _, o := range []Operation{
+	return NewRouter(&Service{Name: "s3", Protocol: RESTXML, Shapes: []Shape{{Type: Structure}}, Operations: []Operation{
 		{Name: "CreateBucket", Method: "PUT", URI: "/{Bucket}"},
 		{Name: "ListObjects", Method: "GET", URI: "/{Bucket}"},
 		{Name: "ListObjectsV2", Method: "GET", URI: "/{Bucket}?list-type=2"},
@@ -86,10 +81,7 @@ func buckets() *Router {
 		{Name: "UploadPart", Method: "PUT", URI: "/{Bucket}/{Key+}", RequiredQuery: upload},
 		{Name: "UploadPartCopy", Method: "PUT", URI: "/{Bucket}/{Key+}", RequiredQuery: upload, RequiredHeaders: source},
 		{Name: "PutObjectAcl", Method: "PUT", URI: "/{Bucket}/{Key+}?acl"},
-	} {
-		s.Operations = append(s.Operations, o)
-	}
-	return NewRouter(s)
+	}})
 }
 
 func TestMatchQuery(t *testing.T) {
@@ -121,7 +113,7 @@ func TestMatchQuery(t *testing.T) {
 		{"PUT", "/b/k?acl", "a/b", "PutObjectAcl"},
 		{"DELETE", "/b", "", ""},
 	} {
-		r := httptest.NewRequest(tt.method, tt.target, nil)
+		r := httptest.NewRequestWithContext(t.Context(), tt.method, tt.target, nil)
 		if tt.source != "" {
 			r.Header.Set("X-Amz-Copy-Source", tt.source)
 		}
@@ -140,11 +132,12 @@ func TestMatchAction(t *testing.T) {
 	t.Parallel()
 	rt := NewRouter(testService(Query))
 	match := func(method, target, body string) (*Binding, error) {
-		b, _, err := rt.Match(httptest.NewRequest(method, target, nil), "/", []byte(body))
+		b, _, err := rt.Match(httptest.NewRequestWithContext(t.Context(), method, target, nil), "/", []byte(body))
 		return b, err
 	}
 	for _, tt := range []struct{ method, target, body string }{
-		{"POST", "/", "Action=Echo&Version=2020-01-01"}, {"POST", "/?Action=Echo", "Version=2020-01-01"},
+		{"POST", "/", "Action=Echo&Version=2020-01-01"},
+		{"POST", "/?Action=Echo", "Version=2020-01-01"},
 		{"GET", "/?Action=Echo&Version=2020-01-01&X-Amz-Date=1&X-Amz-Date=2", ""},
 	} {
 		if b, err := match(tt.method, tt.target, tt.body); err != nil || b.Name != "Echo" {
@@ -171,7 +164,7 @@ func TestMatchTarget(t *testing.T) {
 	t.Parallel()
 	rt := NewRouter(testService(AWSJSON))
 	match := func(method, target string) (*Binding, error) {
-		r := httptest.NewRequest(method, "/", nil)
+		r := httptest.NewRequestWithContext(t.Context(), method, "/", nil)
 		r.Header.Set("X-Amz-Target", target)
 		b, _, err := rt.Match(r, "/", nil)
 		return b, err

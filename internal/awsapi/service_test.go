@@ -112,14 +112,30 @@ const (
 
 func testShapes() []Shape {
 	every := []Member{
-		{Name: "Text", Shape: idText}, {Name: "Flag", Shape: idFlag}, {Name: "Count", Shape: idCount}, {Name: "Size", Shape: idSize},
-		{Name: "Ratio", Shape: idRatio}, {Name: "Raw", Shape: idRaw}, {Name: "When", Shape: idWhen},
+		{Name: "Text", Shape: idText},
+		{Name: "Flag", Shape: idFlag},
+		{Name: "Count", Shape: idCount},
+		{Name: "Size", Shape: idSize},
+		{Name: "Ratio", Shape: idRatio},
+		{Name: "Raw", Shape: idRaw},
+		{Name: "When", Shape: idWhen},
 		{Name: "WhenISO", Shape: idWhen, TimeFormat: ISO8601},
-		{Name: "Nested", Shape: idEverything}, {Name: "Names", Shape: idNames}, {Name: "Flat", Shape: idFlat},
-		{Name: "Nests", Shape: idNests}, {Name: "Lists", Shape: idLists}, {Name: "Map", Shape: idMap},
-		{Name: "FlatMap", Shape: idFlatMap}, {Name: "Maps", Shape: idMaps}, {Name: "Nulls", Shape: idBareNames}, {Name: "NullMap", Shape: idBareMap},
-		{Name: "Kind", Shape: idKind}, {Name: "Secret", Shape: idSecret}, {Name: "Secrets", Shape: idSecrets},
-		{Name: "Kinds", Shape: idKinds}, {Name: "Deep", Shape: idDeep}, {Name: "Counts", Shape: idCounts},
+		{Name: "Nested", Shape: idEverything},
+		{Name: "Names", Shape: idNames},
+		{Name: "Flat", Shape: idFlat},
+		{Name: "Nests", Shape: idNests},
+		{Name: "Lists", Shape: idLists},
+		{Name: "Map", Shape: idMap},
+		{Name: "FlatMap", Shape: idFlatMap},
+		{Name: "Maps", Shape: idMaps},
+		{Name: "Nulls", Shape: idBareNames},
+		{Name: "NullMap", Shape: idBareMap},
+		{Name: "Kind", Shape: idKind},
+		{Name: "Secret", Shape: idSecret},
+		{Name: "Secrets", Shape: idSecrets},
+		{Name: "Kinds", Shape: idKinds},
+		{Name: "Deep", Shape: idDeep},
+		{Name: "Counts", Shape: idCounts},
 	}
 	for i := range every {
 		every[i].Field = every[i].Name

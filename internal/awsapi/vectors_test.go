@@ -144,7 +144,7 @@ func (s *vectorSuite) input(t *testing.T, p Protocol, c *vectorCase) {
 	t.Helper()
 	svc, m := s.service(p, c)
 	b := NewRouter(svc).Binding(c.Given.Name)
-	r := httptest.NewRequest(b.Method, "http://host"+c.Serialized.URI, nil)
+	r := httptest.NewRequestWithContext(t.Context(), b.Method, "http://host"+c.Serialized.URI, nil)
 	for k, v := range c.Serialized.Headers {
 		r.Header.Set(k, v)
 	}
@@ -438,7 +438,7 @@ func (m *vectorModel) dumpValue(id ShapeID, v reflect.Value) any {
 		out := map[string]any{}
 		for _, mm := range s.Members {
 			f := v.FieldByName(mm.Field)
-			if r, ok := f.Interface().(io.Reader); ok && r != nil {
+			if r, ok := reflect.TypeAssert[io.Reader](f); ok && r != nil {
 				raw, _ := io.ReadAll(r)
 				out[mm.Name] = string(raw)
 			} else if d := m.dumpValue(mm.Shape, f); d != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/xml"
+	"errors"
 	"io"
 	"reflect"
 	"strings"
@@ -29,7 +30,7 @@ func parseXML(body []byte) (*xmlElement, error) {
 	stack, count := []*xmlElement{holder}, 0
 	for {
 		token, err := d.Token()
-		if err == io.EOF { //nolint:errorlint // never wrapped
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

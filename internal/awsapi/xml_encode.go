@@ -13,8 +13,8 @@ type xmlWriter struct {
 	millis bool
 }
 
-func xmlDeclaration(dst []byte) []byte {
-	return append(dst, `<?xml version="1.0" encoding="UTF-8"?>`+"\n"...)
+func xmlDeclaration() []byte {
+	return []byte(`<?xml version="1.0" encoding="UTF-8"?>` + "\n")
 }
 
 func namespaceAttr(prefix, uri string) string {

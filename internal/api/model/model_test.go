@@ -17,12 +17,13 @@ import (
 )
 
 // request builds the plainest request of an operation.
-func request(s *awsapi.Service, o *awsapi.Operation) (*http.Request, string) {
+func request(t *testing.T, s *awsapi.Service, o *awsapi.Operation) (*http.Request, string) {
+	t.Helper()
 	switch s.Protocol {
 	case awsapi.Query:
-		return httptest.NewRequest(http.MethodPost, "/", nil), "Action=" + o.Name + "&Version=" + s.APIVersion
+		return httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil), "Action=" + o.Name + "&Version=" + s.APIVersion
 	case awsapi.AWSJSON:
-		r := httptest.NewRequest(http.MethodPost, "/", nil)
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil)
 		r.Header.Set("X-Amz-Target", s.TargetPrefix+"."+o.Name)
 		return r, ""
 	case awsapi.RESTJSON, awsapi.RESTXML:
@@ -36,7 +37,7 @@ func request(s *awsapi.Service, o *awsapi.Operation) (*http.Request, string) {
 			target += "?" + k + "=1"
 		}
 	}
-	r := httptest.NewRequest(o.Method, target, nil)
+	r := httptest.NewRequestWithContext(t.Context(), o.Method, target, nil)
 	for _, h := range o.RequiredHeaders {
 		r.Header.Set(h, "a/b")
 	}
@@ -54,7 +55,7 @@ func TestEveryOperationIsRouted(t *testing.T) {
 			if o.Unrouted {
 				continue
 			}
-			r, body := request(s, o)
+			r, body := request(t, s, o)
 			b, _, err := rt.Match(r, awsapi.RawPath(r), []byte(body))
 			if err != nil {
 				t.Errorf("%s %s (%s): %v", s.Name, o.Name, r.RequestURI, err)
@@ -85,33 +86,33 @@ func TestIoTRequests(t *testing.T) {
 	t.Parallel()
 	s := iotmodel.Service()
 	var attach iotmodel.AttachThingPrincipalInput
-	r := httptest.NewRequest(http.MethodPut, "/things/thing_x/principals", nil)
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPut, "/things/thing_x/principals", nil)
 	r.Header.Set("X-Amzn-Principal", "arn:aws:iot:r:1:cert/ab")
 	if err := decode(t, s, r, "", "AttachThingPrincipal", &attach); err != nil || *attach.ThingName != "thing_x" || *attach.Principal != "arn:aws:iot:r:1:cert/ab" {
 		t.Errorf("%v %+v", err, attach)
 	}
 	var listed iotmodel.ListAttachedPoliciesInput
-	r = httptest.NewRequest(http.MethodPost, "/attached-policies/arn%3Aaws%3Aiot%3Ar%3A1%3Acert%2Fab?pageSize=250&recursive=false", nil)
+	r = httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/attached-policies/arn%3Aaws%3Aiot%3Ar%3A1%3Acert%2Fab?pageSize=250&recursive=false", nil)
 	if err := decode(t, s, r, "", "ListAttachedPolicies", &listed); err != nil || *listed.Target != "arn:aws:iot:r:1:cert/ab" || *listed.PageSize != 250 || *listed.Recursive {
 		t.Errorf("%v %+v", err, listed)
 	}
 	var keys iotmodel.CreateKeysAndCertificateInput
-	r = httptest.NewRequest(http.MethodPost, "/keys-and-certificate?setAsActive=true", nil)
+	r = httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/keys-and-certificate?setAsActive=true", nil)
 	if err := decode(t, s, r, "", "CreateKeysAndCertificate", &keys); err != nil || !*keys.SetAsActive {
 		t.Errorf("%v %+v", err, keys)
 	}
 	var update iotmodel.UpdateCertificateInput
-	r = httptest.NewRequest(http.MethodPut, "/certificates/"+strings.Repeat("a", 64)+"?newStatus=SLEEPING", nil)
+	r = httptest.NewRequestWithContext(t.Context(), http.MethodPut, "/certificates/"+strings.Repeat("a", 64)+"?newStatus=SLEEPING", nil)
 	err := decode(t, s, r, "", "UpdateCertificate", &update)
 	if err == nil || err.Error() != "1 validation error detected: Value 'SLEEPING' at 'newStatus' failed to satisfy constraint: Member must satisfy enum value set: [ACTIVE, INACTIVE, REVOKED, PENDING_TRANSFER, REGISTER_INACTIVE, PENDING_ACTIVATION]" {
 		t.Error(err)
 	}
-	r = httptest.NewRequest(http.MethodPost, "/things/a%20b", nil)
+	r = httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/things/a%20b", nil)
 	err = decode(t, s, r, "{}", "CreateThing", &iotmodel.CreateThingInput{})
 	if err == nil || err.Error() != "1 validation error detected: Value 'a b' at 'thingName' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9:_-]+" {
 		t.Error(err)
 	}
-	r = httptest.NewRequest(http.MethodPost, "/things/t", nil)
+	r = httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/things/t", nil)
 	err = decode(t, s, r, `{"attributePayload":{"attributes":{"a":"b c"}}}`, "CreateThing", &iotmodel.CreateThingInput{})
 	if err == nil || err.Error() != `1 validation error detected: Value '{a=b c}' at 'attributePayload.attributes' failed to satisfy constraint: Map value must satisfy constraint: [Member must have length less than or equal to 800, Member must satisfy regular expression pattern: [a-zA-Z0-9_.,@/:#=\[\]-]*]` {
 		t.Error(err)
@@ -121,7 +122,7 @@ func TestIoTRequests(t *testing.T) {
 func TestQueryRequests(t *testing.T) {
 	t.Parallel()
 	var role iammodel.CreateRoleInput
-	r := httptest.NewRequest(http.MethodPost, "/", nil)
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil)
 	body := "Action=CreateRole&Version=2010-05-08&RoleName=r&AssumeRolePolicyDocument=%7B%7D&MaxSessionDuration=3600&Tags.member.1.Key=a&Tags.member.1.Value="
 	if err := decode(t, iammodel.Service(), r, body, "CreateRole", &role); err != nil || *role.RoleName != "r" || len(role.Tags) != 1 || *role.Tags[0].Value != "" || *role.MaxSessionDuration != 3600 {
 		t.Errorf("%v %+v", err, role)
@@ -144,7 +145,7 @@ func TestS3Requests(t *testing.T) {
 	t.Parallel()
 	s := s3model.Service()
 	var complete s3model.CompleteMultipartUploadInput
-	r := httptest.NewRequest(http.MethodPost, "/b/k/%2F?uploadId=u", nil)
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/b/k/%2F?uploadId=u", nil)
 	body := `<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Part><ETag>"e"</ETag><PartNumber>1</PartNumber><ChecksumCRC32>AAAAAA==</ChecksumCRC32></Part><Part><PartNumber>2</PartNumber></Part></CompleteMultipartUpload>`
 	if err := decode(t, s, r, body, "CompleteMultipartUpload", &complete); err != nil || *complete.Key != "k//" || *complete.UploadId != "u" {
 		t.Errorf("%v %+v", err, complete)
@@ -153,12 +154,12 @@ func TestS3Requests(t *testing.T) {
 		t.Errorf("%+v", parts)
 	}
 	var del s3model.DeleteObjectsInput
-	r = httptest.NewRequest(http.MethodPost, "/b?delete", nil)
+	r = httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/b?delete", nil)
 	if err := decode(t, s, r, `<Delete><Object><Key>a&#xD;b</Key></Object><Quiet>true</Quiet></Delete>`, "DeleteObjects", &del); err != nil || *del.Delete.Objects[0].Key != "a\rb" || !*del.Delete.Quiet {
 		t.Errorf("%v %+v", err, del.Delete)
 	}
 	var put s3model.PutObjectInput
-	r = httptest.NewRequest(http.MethodPut, "/b/k", nil)
+	r = httptest.NewRequestWithContext(t.Context(), http.MethodPut, "/b/k", nil)
 	r.Header.Set("X-Amz-Meta-Who", "me")
 	r.Header.Set("Expires", "never")
 	r.Header.Set("X-Amz-Checksum-Crc32", "AAAAAA==")
@@ -166,7 +167,7 @@ func TestS3Requests(t *testing.T) {
 		t.Errorf("%v %+v", err, put)
 	}
 	var list s3model.ListObjectsV2Input
-	r = httptest.NewRequest(http.MethodGet, "/b?list-type=2&prefix=a%2B&delimiter=/&encoding-type=url&max-keys=0&start-after=", nil)
+	r = httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/b?list-type=2&prefix=a%2B&delimiter=/&encoding-type=url&max-keys=0&start-after=", nil)
 	if err := decode(t, s, r, "", "ListObjectsV2", &list); err != nil || *list.Prefix != "a+" || *list.MaxKeys != 0 || *list.StartAfter != "" {
 		t.Errorf("%v %+v", err, list)
 	}
@@ -193,20 +194,34 @@ func TestAnswers(t *testing.T) {
 		out       any
 		want      string
 	}{
-		{iotmodel.Service(), "DescribeRoleAlias", &iotmodel.DescribeRoleAliasOutput{RoleAliasDescription: &iotmodel.RoleAliasDescription{RoleAlias: text("a"), CreationDate: &when}},
-			`{"roleAliasDescription":{"roleAlias":"a","creationDate":1577934245}}`},
-		{iammodel.Service(), "DeleteRole", &iammodel.DeleteRoleOutput{},
-			declaration + `<DeleteRoleResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><ResponseMetadata><RequestId>id</RequestId></ResponseMetadata></DeleteRoleResponse>`},
-		{iammodel.Service(), "GetRole", &iammodel.GetRoleOutput{Role: &iammodel.Role{RoleName: text("r"), CreateDate: &when}},
-			declaration + `<GetRoleResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><GetRoleResult><Role><RoleName>r</RoleName><CreateDate>2020-01-02T03:04:05Z</CreateDate></Role></GetRoleResult><ResponseMetadata><RequestId>id</RequestId></ResponseMetadata></GetRoleResponse>`},
-		{s3model.Service(), "GetBucketLocation", &s3model.GetBucketLocationOutput{LocationConstraint: text("ap-northeast-1")},
-			declaration + `<LocationConstraint xmlns="http://s3.amazonaws.com/doc/2006-03-01/">ap-northeast-1</LocationConstraint>`},
-		{s3model.Service(), "ListBuckets", &s3model.ListBucketsOutput{Buckets: []s3model.Bucket{{Name: text("b"), CreationDate: &when}}},
-			declaration + `<ListAllMyBucketsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Buckets><Bucket><Name>b</Name><CreationDate>2020-01-02T03:04:05.000Z</CreationDate></Bucket></Buckets></ListAllMyBucketsResult>`},
-		{s3model.Service(), "CopyObject", &s3model.CopyObjectOutput{CopyObjectResult: &s3model.CopyObjectResult{ETag: text(`"e"`)}},
-			declaration + `<CopyObjectResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><ETag>&quot;e&quot;</ETag></CopyObjectResult>`},
-		{s3model.Service(), "GetBucketAcl", &s3model.GetBucketAclOutput{Grants: []s3model.Grant{{Grantee: &s3model.Grantee{ID: text("o"), Type: text("CanonicalUser")}, Permission: text("FULL_CONTROL")}}},
-			declaration + `<AccessControlPolicy xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><AccessControlList><Grant><Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser"><ID>o</ID></Grantee><Permission>FULL_CONTROL</Permission></Grant></AccessControlList></AccessControlPolicy>`},
+		{
+			iotmodel.Service(), "DescribeRoleAlias", &iotmodel.DescribeRoleAliasOutput{RoleAliasDescription: &iotmodel.RoleAliasDescription{RoleAlias: text("a"), CreationDate: &when}},
+			`{"roleAliasDescription":{"roleAlias":"a","creationDate":1577934245}}`,
+		},
+		{
+			iammodel.Service(), "DeleteRole", &iammodel.DeleteRoleOutput{},
+			declaration + `<DeleteRoleResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><ResponseMetadata><RequestId>id</RequestId></ResponseMetadata></DeleteRoleResponse>`,
+		},
+		{
+			iammodel.Service(), "GetRole", &iammodel.GetRoleOutput{Role: &iammodel.Role{RoleName: text("r"), CreateDate: &when}},
+			declaration + `<GetRoleResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><GetRoleResult><Role><RoleName>r</RoleName><CreateDate>2020-01-02T03:04:05Z</CreateDate></Role></GetRoleResult><ResponseMetadata><RequestId>id</RequestId></ResponseMetadata></GetRoleResponse>`,
+		},
+		{
+			s3model.Service(), "GetBucketLocation", &s3model.GetBucketLocationOutput{LocationConstraint: text("ap-northeast-1")},
+			declaration + `<LocationConstraint xmlns="http://s3.amazonaws.com/doc/2006-03-01/">ap-northeast-1</LocationConstraint>`,
+		},
+		{
+			s3model.Service(), "ListBuckets", &s3model.ListBucketsOutput{Buckets: []s3model.Bucket{{Name: text("b"), CreationDate: &when}}},
+			declaration + `<ListAllMyBucketsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Buckets><Bucket><Name>b</Name><CreationDate>2020-01-02T03:04:05.000Z</CreationDate></Bucket></Buckets></ListAllMyBucketsResult>`,
+		},
+		{
+			s3model.Service(), "CopyObject", &s3model.CopyObjectOutput{CopyObjectResult: &s3model.CopyObjectResult{ETag: text(`"e"`)}},
+			declaration + `<CopyObjectResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><ETag>&quot;e&quot;</ETag></CopyObjectResult>`,
+		},
+		{
+			s3model.Service(), "GetBucketAcl", &s3model.GetBucketAclOutput{Grants: []s3model.Grant{{Grantee: &s3model.Grantee{ID: text("o"), Type: text("CanonicalUser")}, Permission: text("FULL_CONTROL")}}},
+			declaration + `<AccessControlPolicy xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><AccessControlList><Grant><Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser"><ID>o</ID></Grantee><Permission>FULL_CONTROL</Permission></Grant></AccessControlList></AccessControlPolicy>`,
+		},
 		{s3model.Service(), "GetBucketPolicy", &s3model.GetBucketPolicyOutput{Policy: text(`{}`)}, `{}`},
 	} {
 		if got := answer(t, tt.service, tt.operation, tt.out).Body.String(); got != tt.want {
@@ -221,7 +236,7 @@ func TestAnswers(t *testing.T) {
 
 func BenchmarkPutObject(b *testing.B) {
 	rt := awsapi.NewRouter(s3model.Service())
-	r := httptest.NewRequest(http.MethodPut, "/bucket/things/thing_x/file?x-id=PutObject", nil)
+	r := httptest.NewRequestWithContext(b.Context(), http.MethodPut, "/bucket/things/thing_x/file?x-id=PutObject", nil)
 	r.Header.Set("Content-Type", "application/octet-stream")
 	r.Header.Set("X-Amz-Checksum-Crc32", "AAAAAA==")
 	b.ReportAllocs()

@@ -18,7 +18,7 @@ func main() {
 	flag.Parse()
 	if err := run(*out, *source); err != nil {
 		fmt.Fprintln(os.Stderr, "gen:", err)
-		os.Exit(1) //nolint:forbidigo // this is a main
+		os.Exit(1)
 	}
 }
 

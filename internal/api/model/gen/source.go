@@ -52,7 +52,7 @@ func findBotocore() (string, error) {
 	if _, err := os.Stat(wheel); err == nil {
 		return wheel, nil
 	}
-	cmd := exec.Command("python3", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", cache, "botocore=="+pinned) //nolint:noctx // a tool, ended by the terminal
+	cmd := exec.Command("python3", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", cache, "botocore=="+pinned) //nolint:gosec,noctx // constants; a tool, ended by the terminal
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("botocore %s is not installed and could not be downloaded: %w", pinned, err)

@@ -50,10 +50,18 @@ func (g *generator) modelFile() []byte {
 	}
 	b.WriteString("var service = awsapi.Service{\n")
 	fields{
-		{"Name", g.svc.name}, {"SigningName", signing}, {"Protocol", protocol(md.Protocol)}, {"APIVersion", md.APIVersion},
-		{"JSONVersion", md.JSONVersion}, {"TargetPrefix", md.TargetPrefix}, {"XMLNamespace", ns},
-		{"MillisTime", g.svc.name == "s3"}, {"StrictXML", g.svc.name == "s3"},
-		{"Operations", raw("operations")}, {"Exceptions", raw("exceptions")}, {"Shapes", raw("shapes")},
+		{"Name", g.svc.name},
+		{"SigningName", signing},
+		{"Protocol", protocol(md.Protocol)},
+		{"APIVersion", md.APIVersion},
+		{"JSONVersion", md.JSONVersion},
+		{"TargetPrefix", md.TargetPrefix},
+		{"XMLNamespace", ns},
+		{"MillisTime", g.svc.name == "s3"},
+		{"StrictXML", g.svc.name == "s3"},
+		{"Operations", raw("operations")},
+		{"Exceptions", raw("exceptions")},
+		{"Shapes", raw("shapes")},
 	}.write(&b, ",\n")
 	b.WriteString(",\n}\n\nvar operations = []awsapi.Operation{\n")
 	for _, name := range g.ops {
@@ -178,12 +186,20 @@ func (g *generator) members(s *shape) raw {
 		}
 		b.WriteString("\t\t{")
 		fields{
-			{"Name", n}, {"Field", export(n)}, {"Shape", raw(shapeConst(m.Shape))},
-			{"Location", location(m.Location)}, {"LocationName", name}, {"Required", slices.Contains(s.Required, n)},
-			{"Flattened", m.Flattened}, {"XMLAttribute", m.XMLAttribute},
-			{"XMLPrefix", m.XMLNamespace.Prefix}, {"XMLNamespace", m.XMLNamespace.URI},
-			{"TimeFormat", timeFormat(m.TimestampFormat)}, {"Streaming", m.Streaming || g.m.Shapes[m.Shape].Streaming},
-			{"JSONValue", m.JSONValue}, {"IdempotencyToken", m.IdempotencyToken},
+			{"Name", n},
+			{"Field", export(n)},
+			{"Shape", raw(shapeConst(m.Shape))},
+			{"Location", location(m.Location)},
+			{"LocationName", name},
+			{"Required", slices.Contains(s.Required, n)},
+			{"Flattened", m.Flattened},
+			{"XMLAttribute", m.XMLAttribute},
+			{"XMLPrefix", m.XMLNamespace.Prefix},
+			{"XMLNamespace", m.XMLNamespace.URI},
+			{"TimeFormat", timeFormat(m.TimestampFormat)},
+			{"Streaming", m.Streaming || g.m.Shapes[m.Shape].Streaming},
+			{"JSONValue", m.JSONValue},
+			{"IdempotencyToken", m.IdempotencyToken},
 		}.write(&b, ", ")
 		b.WriteString("},\n")
 	}
