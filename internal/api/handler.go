@@ -150,13 +150,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // finish counts the answer, and answers where a handler panicked.
 func (h *Handler) finish(c *Call, answer *answerWriter) {
-	if p := recover(); p != nil {
-		if p == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http's own sentinel, compared as it does
-			panic(p)
-		}
+	defer func() { h.observer.Observe(c.Service, c.Operation, answer.status, h.now().Sub(c.Now)) }()
+	switch p := recover(); p {
+	case nil:
+	case http.ErrAbortHandler: //nolint:errorlint // net/http's own sentinel, compared as it does
+		panic(p)
+	default:
 		h.refuse(c, answer, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 	}
-	h.observer.Observe(c.Service, c.Operation, answer.status, h.now().Sub(c.Now))
 }
 
 // refuse answers with an error, or cuts the connection where an answer has
@@ -166,18 +167,23 @@ func (h *Handler) refuse(c *Call, answer *answerWriter, err error) {
 		c.setService(h.guess(c.HTTP))
 	}
 	described, callers := h.describe(c.service.Service, c.HTTP, err)
-	if !callers && !gone(c.HTTP) {
-		h.log.LogAttrs(c.HTTP.Context(), slog.LevelError, "request failed",
-			slog.String("request_id", c.RequestID), slog.String("service", c.Service),
-			slog.String("operation", c.Operation), slog.Any("error", err))
-	}
 	if answer.status != 0 {
+		h.logFailure(c, slog.LevelWarn, "answer cut short", err)
 		panic(http.ErrAbortHandler)
+	}
+	if !callers && !gone(c.HTTP) {
+		h.logFailure(c, slog.LevelError, "request failed", err)
 	}
 	if c.Service == "s3" {
 		described.Resource = c.HTTP.URL.Path
 	}
-	_ = awsapi.WriteError(answer, c.service.Service, c.RequestID, described) // the client has gone
+	_ = awsapi.WriteError(answer, c.service.Service, c.RequestID, described) // an error is the client's: it has gone
+}
+
+func (h *Handler) logFailure(c *Call, level slog.Level, message string, err error) {
+	h.log.LogAttrs(c.HTTP.Context(), level, message,
+		slog.String("request_id", c.RequestID), slog.String("service", c.Service),
+		slog.String("operation", c.Operation), slog.Any("error", err))
 }
 
 // gone reports whether the client went away.
