@@ -2,14 +2,13 @@ package pki
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"net"
 	"net/url"
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"crypto/x509/pkix"
 
 	"github.com/sekisho-iot/sekisho/internal/policy"
 )

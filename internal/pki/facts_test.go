@@ -17,7 +17,7 @@ import (
 	"github.com/sekisho-iot/sekisho/internal/pki"
 )
 
-func selfSigned(t testing.TB, tmpl *x509.Certificate) *x509.Certificate {
+func selfSigned(t *testing.T, tmpl *x509.Certificate) *x509.Certificate {
 	t.Helper()
 	key, err := ecKeyOf(elliptic.P256())
 	if err != nil {

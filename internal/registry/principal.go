@@ -91,7 +91,8 @@ func (r *Registry) assemble(ctx context.Context, arn iot.ARN) (*assembled, error
 		}
 		r.attachments.Drop(arn)
 	}
-	return nil, fmt.Errorf("assemble %s: %s", arn, err.Error()) //nolint:errorlint // a policy gone is no answer to who asks about a principal
+	// Not wrapped: to who asks about a principal, that a policy is gone is no answer.
+	return nil, fmt.Errorf("assemble %s: %s", arn, err.Error())
 }
 
 func (r *Registry) tryAssemble(ctx context.Context, arn iot.ARN) (*assembled, error) {

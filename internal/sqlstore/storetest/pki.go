@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 // RunCertificates runs the suite of the certificates' store.
 func RunCertificates(t *testing.T, open Opener) {
+	t.Helper()
 	t.Run("certificates", func(t *testing.T) { t.Parallel(); certificates(t, open) })
 	t.Run("deletion", func(t *testing.T) { t.Parallel(); certificateDeletion(t, open) })
 	t.Run("listings", func(t *testing.T) { t.Parallel(); certificateListings(t, open) })
@@ -161,12 +163,12 @@ func certificateListings(t *testing.T, open Opener) {
 		"after, newest": {at: day().Add(time.Second), after: "a", want: "c"},
 	} {
 		list, err := s.Certificates(ctx, c.at, c.after, c.ascending, 9)
-		got := ""
+		var got strings.Builder
 		for _, r := range list {
-			got += string(r.ID)
+			got.WriteString(string(r.ID))
 		}
-		if err != nil || got != c.want {
-			t.Errorf("%s: %q, %v, want %q", name, got, err, c.want)
+		if err != nil || got.String() != c.want {
+			t.Errorf("%s: %q, %v, want %q", name, got.String(), err, c.want)
 		}
 	}
 }

@@ -20,6 +20,7 @@ func day() time.Time { return time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC) }
 
 // RunRegistry runs the suite of the registry's store.
 func RunRegistry(t *testing.T, open Opener) {
+	t.Helper()
 	t.Run("things", func(t *testing.T) { t.Parallel(); things(t, open) })
 	t.Run("thing listings", func(t *testing.T) { t.Parallel(); thingListings(t, open) })
 	t.Run("attachments", func(t *testing.T) { t.Parallel(); attachments(t, open) })
