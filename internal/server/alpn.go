@@ -14,8 +14,16 @@ const alpnHTTP = "x-amzn-http-ca"
 // serveALPNHTTP makes srv speak HTTP/1.1 to clients that negotiated
 // x-amzn-http-ca: net/http drops a protocol that it does not know by name.
 func serveALPNHTTP(srv *http.Server) {
-	if srv.TLSNextProto == nil {
-		srv.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
+	// A table of one's own turns HTTP/2 off, unless it is asked for by name.
+	srv.Protocols = new(http.Protocols)
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetHTTP2(true)
+	srv.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
+	if srv.Protocols == nil {
+		// A map without h2 would turn HTTP/2 off.
+		srv.Protocols = new(http.Protocols)
+		srv.Protocols.SetHTTP1(true)
+		srv.Protocols.SetHTTP2(true)
 	}
 	srv.TLSNextProto[alpnHTTP] = func(outer *http.Server, conn *tls.Conn, h http.Handler) {
 		state := conn.ConnectionState()
