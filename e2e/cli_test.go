@@ -47,7 +47,7 @@ func TestCLIEndpoints(t *testing.T) {
 	need(t, "aws")
 	for typ, want := range map[string]string{
 		"iot:Data-ATS": "localhost", "iot:Jobs": "localhost",
-		"iot:CredentialProvider": shared.Env["SEKISHO_CREDENTIAL_ENDPOINT"],
+		"iot:CredentialProvider": shared.credentialEndpoint(),
 	} {
 		if got := shared.aws(t, "iot", "describe-endpoint", "--endpoint-type", typ)["endpointAddress"]; got != want {
 			t.Errorf("%s: %v, want %s", typ, got, want)

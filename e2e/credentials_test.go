@@ -3,9 +3,11 @@
 package e2e_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
@@ -124,15 +126,17 @@ func TestCredentialErrors(t *testing.T) {
 		{"trust condition fails", d, wrongAccount, is(d.thing), 400, noRole},
 		{"longer than the role allows", d, longAlias, is(d.thing), 400, tooLong},
 	}
-	for _, version := range []string{"--http1.1", "--http2"} {
-		for _, c := range cases {
-			t.Run(version[2:]+" "+c.name, func(t *testing.T) {
-				t.Parallel()
-				a := c.dev.curl(t, s.credentialsURL(c.alias), append([]string{version}, c.args...)...)
-				a.want(t, version, c.status, c.message)
-			})
+	t.Run("table", func(t *testing.T) { // ends when its parallel rows have
+		for _, version := range []string{"--http1.1", "--http2"} {
+			for _, c := range cases {
+				t.Run(version[2:]+" "+c.name, func(t *testing.T) {
+					t.Parallel()
+					a := c.dev.curl(t, s.credentialsURL(c.alias), append([]string{version}, c.args...)...)
+					a.want(t, version, c.status, c.message)
+				})
+			}
 		}
-	}
+	})
 
 	_, err = s.iam.UpdateRole(t.Context(), &iam.UpdateRoleInput{RoleName: &roleName, MaxSessionDuration: aws.Int32(43200)})
 	check(t, err)
@@ -151,7 +155,7 @@ func TestCredentialServerName(t *testing.T) {
 	_, roleARN := shared.role(t, trustCredentials(), nil)
 	alias, aliasARN := shared.alias(t, roleARN)
 	d := shared.device(t, aliasARN)
-	_, port, err := net.SplitHostPort(shared.Env["SEKISHO_CREDENTIAL_ENDPOINT"])
+	_, port, err := net.SplitHostPort(shared.credentialEndpoint())
 	check(t, err)
 	path := ":" + port + "/role-aliases/" + alias + "/credentials"
 	// curl sends no server name for an address.
@@ -170,6 +174,55 @@ func TestCredentialServerName(t *testing.T) {
 	}
 	if a := d.curl(t, shared.credentialsURL(alias), "-X", "POST", "-d", "{}"); a.status < 400 || a.status >= 500 {
 		t.Errorf("POST: %d %s", a.status, a.body)
+	}
+}
+
+// TestCredentialALPN: HTTP under every protocol name that device clients offer.
+func TestCredentialALPN(t *testing.T) {
+	t.Parallel()
+	_, roleARN := shared.role(t, trustCredentials(), nil)
+	alias, aliasARN := shared.alias(t, roleARN)
+	d := shared.device(t, aliasARN)
+	for _, protocol := range []string{"", "http/1.1", "h2", "x-amzn-http-ca"} {
+		client := d.client()
+		tr, ok := client.Transport.(*http.Transport)
+		if !ok {
+			t.Fatal("not the transport that it was made with")
+		}
+		conf := tr.TLSClientConfig
+		conf.ServerName = "localhost"
+		if protocol != "" {
+			conf.NextProtos = []string{protocol}
+		}
+		if protocol == "x-amzn-http-ca" {
+			tr.DialTLSContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				raw, err := tr.DialContext(ctx, network, addr)
+				if err != nil {
+					return nil, err
+				}
+				c := tls.Client(raw, conf)
+				err = c.HandshakeContext(ctx)
+				if got := c.ConnectionState().NegotiatedProtocol; err == nil && got != protocol {
+					t.Errorf("negotiated %q, want %q", got, protocol)
+				}
+				return struct{ net.Conn }{c}, err // net/http does not know the name
+			}
+		}
+		tr.ForceAttemptHTTP2 = protocol == "h2"
+		for range 2 {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, shared.credentialsURL(alias), http.NoBody)
+			check(t, err)
+			res, err := client.Do(req)
+			if err != nil {
+				t.Errorf("ALPN %q: %v", protocol, err)
+				break
+			}
+			_ = sum(t, res.Body)
+			shut(t, res.Body)
+			if res.StatusCode != http.StatusOK || (res.ProtoMajor == 2) != (protocol == "h2") {
+				t.Errorf("ALPN %q: %s %s", protocol, res.Proto, res.Status)
+			}
+		}
 	}
 }
 
@@ -253,17 +306,21 @@ var (
 	success = regexp.MustCompile(`^\{"credentials":\{"accessKeyId":"ASIA[A-Z0-9]{16}","secretAccessKey":"[^"]{40}","sessionToken":"[^"]+","expiration":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"\}\}$`)
 )
 
+func redacted(body string) string {
+	return regexp.MustCompile(`[A-Za-z0-9+/=]{30,}`).ReplaceAllString(body, "…")
+}
+
 // want asserts status, exact body and headers; the message "" means credentials.
 func (a answer) want(t *testing.T, version string, status int, message string) {
 	t.Helper()
 	if a.status != status {
-		t.Errorf("status %d, want %d; body %s", a.status, status, a.body)
+		t.Errorf("status %d, want %d; body %s", a.status, status, redacted(a.body))
 	}
 	if message != "" && a.body != `{"message":"`+message+`"}` {
-		t.Errorf("body %s, want the message %q", a.body, message)
+		t.Errorf("body %s, want the message %q", redacted(a.body), message)
 	}
 	if message == "" && !success.MatchString(a.body) {
-		t.Errorf("body %s does not look like credentials", regexp.MustCompile(`[A-Za-z0-9+/=]{30,}`).ReplaceAllString(a.body, "…"))
+		t.Errorf("body %s does not look like credentials", redacted(a.body))
 	}
 	if v := map[string]string{"--http1.1": "1.1", "--http2": "2"}[version]; v != "" && v != a.version {
 		t.Errorf("HTTP version %s, want %s", a.version, v)

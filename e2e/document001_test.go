@@ -27,7 +27,7 @@ func TestDocument001(t *testing.T) {
 		`"RoleName": "s3_role"`, `"PolicyName": "s3_access_policy"`, `"thingName": "thing_x"`,
 		"arn:aws:iot:ap-northeast-1:000000000000:rolealias/s3_role_alias",
 		"arn:aws:iot:ap-northeast-1:000000000000:thing/thing_x",
-		s.Env["SEKISHO_CREDENTIAL_ENDPOINT"],
+		s.credentialEndpoint(),
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the script's output lacks %q:\n%s", want, out)
@@ -59,7 +59,7 @@ func TestDocument001(t *testing.T) {
 		{"https by name", []string{"S3_ENDPOINT_URL=" + s.httpsEndpoint(t, "localhost"), "S3_PATH_STYLE=1"}},
 	} {
 		t.Run("ruby "+c.name, func(t *testing.T) {
-			env := append(s.environ("ENDPOINT_NAME="+s.Env["SEKISHO_CREDENTIAL_ENDPOINT"]), c.env...)
+			env := append(s.environ("ENDPOINT_NAME="+s.credentialEndpoint()), c.env...)
 			runIn(t, dir, env, "ruby", testdata(t, "document001.rb"))
 			if got := s.objectSum(t, "2heozhb6", "file_y"); got != want {
 				t.Errorf("file_y has SHA-256 %s, the file has %s", got, want)

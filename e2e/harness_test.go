@@ -75,7 +75,7 @@ func run(m *testing.M) int {
 		code = 1
 	}
 	if code != 0 {
-		fmt.Fprintf(os.Stderr, "shared server's log ends:\n%s\n", shared.Tail(60))
+		fmt.Fprintf(os.Stderr, "shared server's log ends:\n%s\n", shared.Tail(10))
 	}
 	return code
 }
@@ -155,7 +155,7 @@ func startIn(t *testing.T, dir string, extra ...string) *server {
 	check(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("server's log ends:\n%s", s.Tail(40))
+			t.Logf("server's log ends:\n%s", s.Tail(15))
 		}
 		if err := s.Kill(); err != nil {
 			t.Error(err)
@@ -364,7 +364,7 @@ func (d *device) fetch(ctx context.Context, alias string) (sessionCredentials, e
 }
 
 func (s *server) credentialsURL(alias string) string {
-	return "https://" + s.Env["SEKISHO_CREDENTIAL_ENDPOINT"] + "/role-aliases/" + alias + "/credentials"
+	return "https://" + s.credentialEndpoint() + "/role-aliases/" + alias + "/credentials"
 }
 
 // need skips the test where one of the programs is not on the machine.
@@ -393,4 +393,11 @@ func shut(t testing.TB, c io.Closer) {
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// credentialEndpoint is what DescribeEndpoint must answer: the public host,
+// with the port that is really bound.
+func (s *server) credentialEndpoint() string {
+	_, port, _ := cutLast(s.Env["SEKISHO_CREDENTIAL_ENDPOINT"], ":")
+	return "localhost:" + port
 }

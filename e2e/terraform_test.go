@@ -44,7 +44,7 @@ func TestTerraform(t *testing.T) {
 	tf := func(args ...string) string { return runIn(t, dir, env, "terraform", args...) }
 	tf("init", "-no-color", "-input=false", "-plugin-dir="+plugins)
 	tf("apply", "-no-color", "-input=false", "-auto-approve")
-	if got := strings.TrimSpace(tf("output", "-raw", "endpoint")); got != s.Env["SEKISHO_CREDENTIAL_ENDPOINT"] {
+	if got := strings.TrimSpace(tf("output", "-raw", "endpoint")); got != s.credentialEndpoint() {
 		t.Errorf("endpoint %q", got)
 	}
 	// -detailed-exitcode: 0 means that there is nothing to change.
