@@ -1,0 +1,12 @@
+package sqlstore_test
+
+import (
+	"testing"
+
+	"github.com/sekisho-iot/sekisho/internal/sqlstore/storetest"
+)
+
+func TestS3(t *testing.T) {
+	t.Parallel()
+	storetest.RunS3(t, openSQLite)
+}
