@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,7 +18,7 @@ const (
 
 // authenticate finds out who signed the request, and proves it. For all but S3
 // it returns the body, which was read whole for its hash.
-func (h *Handler) authenticate(c *Call, s *awsapi.Signature) (body []byte, payload awsapi.Payload, err error) {
+func (h *Handler) authenticate(ctx context.Context, c *Call, s *awsapi.Signature) (body []byte, payload awsapi.Payload, err error) {
 	b := h.services[s.Service]
 	if b == nil {
 		c.setService(h.guess(c.HTTP))
@@ -30,9 +31,9 @@ func (h *Handler) authenticate(c *Call, s *awsapi.Signature) (body []byte, paylo
 	if payload, err = awsapi.PayloadOf(c.HTTP, s); err != nil {
 		return nil, payload, err
 	}
-	id, err := h.auth.Authenticate(c.HTTP.Context(), s.AccessKeyID, s.SessionToken)
+	id, err := h.auth.Authenticate(ctx, s.AccessKeyID, s.SessionToken)
 	if err != nil {
-		h.authenticationFailed(c, s, err)
+		h.authenticationFailed(ctx, c, s, err)
 		return nil, payload, err
 	}
 	check := awsapi.Check{Secret: id.SecretAccessKey, Payload: payload.Hash, Now: c.Now, Skew: skew}
@@ -48,7 +49,7 @@ func (h *Handler) authenticate(c *Call, s *awsapi.Signature) (body []byte, paylo
 		check.AppendedToken = s.Service == mqttScope
 	}
 	if err := h.verifier.Verify(c.HTTP, s, check); err != nil {
-		h.authenticationFailed(c, s, err)
+		h.authenticationFailed(ctx, c, s, err)
 		return nil, payload, err
 	}
 	if b.Name != "s3" && payload.Kind == awsapi.PayloadHashed && awsapi.HashOf(body) != payload.Hash {
@@ -61,8 +62,8 @@ func (h *Handler) authenticate(c *Call, s *awsapi.Signature) (body []byte, paylo
 }
 
 // authenticationFailed tells the operator why; the access key id is no secret.
-func (h *Handler) authenticationFailed(c *Call, s *awsapi.Signature, err error) {
-	h.log.LogAttrs(c.HTTP.Context(), slog.LevelWarn, "authentication failed",
+func (h *Handler) authenticationFailed(ctx context.Context, c *Call, s *awsapi.Signature, err error) {
+	h.log.LogAttrs(ctx, slog.LevelWarn, "authentication failed",
 		slog.String("request_id", c.RequestID), slog.String("service", c.Service),
 		slog.String("access_key_id", s.AccessKeyID), slog.String("source", c.HTTP.RemoteAddr),
 		slog.Any("reason", err))

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -18,7 +19,7 @@ type request struct {
 }
 
 // dispatch runs the row of a request whose signature, if any, is good.
-func (h *Handler) dispatch(c *Call, q request) error {
+func (h *Handler) dispatch(ctx context.Context, c *Call, q request) error {
 	binding, row, params, err := h.route(c.service, c.HTTP, q.body)
 	if err != nil {
 		return err
@@ -58,7 +59,7 @@ func (h *Handler) dispatch(c *Call, q request) error {
 	if err := decode(c, binding, params, q.body, in); err != nil {
 		return err
 	}
-	return h.run(c, binding, row, in)
+	return h.run(ctx, c, binding, row, in)
 }
 
 func decode(c *Call, binding *awsapi.Binding, params awsapi.PathParams, body []byte, in any) error {
@@ -75,8 +76,7 @@ func decode(c *Call, binding *awsapi.Binding, params awsapi.PathParams, body []b
 }
 
 // run authorises the call, makes it and writes its answer.
-func (h *Handler) run(c *Call, binding *awsapi.Binding, row *Operation, in any) error {
-	ctx := c.HTTP.Context()
+func (h *Handler) run(ctx context.Context, c *Call, binding *awsapi.Binding, row *Operation, in any) error {
 	c.keys.init(c)
 	if err := c.authorize(ctx, row, in); err != nil {
 		return err
@@ -98,7 +98,7 @@ func (h *Handler) run(c *Call, binding *awsapi.Binding, row *Operation, in any) 
 	if binding == nil {
 		return encodePlain(c, out)
 	}
-	if err := binding.Encode(answer, out, c.RequestID); err != nil && (answer.status == 0 || !gone(c.HTTP)) {
+	if err := binding.Encode(answer, out, c.RequestID); err != nil && (answer.status == 0 || !gone(ctx)) {
 		return err
 	}
 	return nil

@@ -135,44 +135,45 @@ func Operations(services []Service) ([]OperationState, error) {
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx := r.Context()
 	answer := &answerWriter{ResponseWriter: w}
 	c := &Call{HTTP: r, Writer: answer, Account: h.account, Region: h.region, Now: h.now(), handler: h}
-	defer h.finish(c, answer)
+	defer h.finish(ctx, c, answer)
 	id, err := iot.NewUUID(h.rand)
 	c.RequestID = id
 	if err == nil {
-		err = h.serve(c)
+		err = h.serve(ctx, c)
 	}
 	if err != nil {
-		h.refuse(c, answer, err)
+		h.refuse(ctx, c, answer, err)
 	}
 }
 
 // finish counts the answer, and answers where a handler panicked.
-func (h *Handler) finish(c *Call, answer *answerWriter) {
+func (h *Handler) finish(ctx context.Context, c *Call, answer *answerWriter) {
 	defer func() { h.observer.Observe(c.Service, c.Operation, answer.status, h.now().Sub(c.Now)) }()
 	switch p := recover(); p {
 	case nil:
-	case http.ErrAbortHandler: //nolint:errorlint // net/http's own sentinel, compared as it does
+	case http.ErrAbortHandler:
 		panic(p)
 	default:
-		h.refuse(c, answer, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		h.refuse(ctx, c, answer, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 	}
 }
 
 // refuse answers with an error, or cuts the connection where an answer has
 // begun: what the client has must not look whole.
-func (h *Handler) refuse(c *Call, answer *answerWriter, err error) {
+func (h *Handler) refuse(ctx context.Context, c *Call, answer *answerWriter, err error) {
 	if c.service == nil {
 		c.setService(h.guess(c.HTTP))
 	}
 	described, callers := h.describe(c.service.Service, c.HTTP, err)
 	if answer.status != 0 {
-		h.logFailure(c, slog.LevelWarn, "answer cut short", err)
+		h.log.LogAttrs(ctx, slog.LevelWarn, "answer cut short", c.failureAttrs(err)...)
 		panic(http.ErrAbortHandler)
 	}
-	if !callers && !gone(c.HTTP) {
-		h.logFailure(c, slog.LevelError, "request failed", err)
+	if !callers && !gone(ctx) {
+		h.log.LogAttrs(ctx, slog.LevelError, "request failed", c.failureAttrs(err)...)
 	}
 	if c.Service == "s3" {
 		described.Resource = c.HTTP.URL.Path
@@ -180,64 +181,65 @@ func (h *Handler) refuse(c *Call, answer *answerWriter, err error) {
 	_ = awsapi.WriteError(answer, c.service.Service, c.RequestID, described) // an error is the client's: it has gone
 }
 
-func (h *Handler) logFailure(c *Call, level slog.Level, message string, err error) {
-	h.log.LogAttrs(c.HTTP.Context(), level, message,
+func (c *Call) failureAttrs(err error) []slog.Attr {
+	return []slog.Attr{
 		slog.String("request_id", c.RequestID), slog.String("service", c.Service),
-		slog.String("operation", c.Operation), slog.Any("error", err))
+		slog.String("operation", c.Operation), slog.Any("error", err),
+	}
 }
 
 // gone reports whether the client went away.
-func gone(r *http.Request) bool { return errors.Is(r.Context().Err(), context.Canceled) }
+func gone(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
 
 func (c *Call) setService(b *boundService) { c.service, c.Service = b, b.Name }
 
 // serve finds out what a request is and runs its row.
-func (h *Handler) serve(c *Call) error {
+func (h *Handler) serve(ctx context.Context, c *Call) error {
 	signature, err := awsapi.ParseSignature(c.HTTP)
 	if err != nil {
 		return err
 	}
 	if signature == nil {
-		return h.serveUnsigned(c)
+		return h.serveUnsigned(ctx, c)
 	}
-	body, payload, err := h.authenticate(c, signature)
+	body, payload, err := h.authenticate(ctx, c, signature)
 	if err != nil {
 		return err
 	}
 	if signature.Service == mqttScope && awsapi.RawPath(c.HTTP) == mqttPath {
-		return h.serveMQTT(c)
+		return h.serveMQTT(ctx, c)
 	}
-	return h.dispatch(c, request{signature: signature, payload: payload, body: body})
+	return h.dispatch(ctx, c, request{signature: signature, payload: payload, body: body})
 }
 
 // serveUnsigned tells an unsigned request by X-Amz-Target, then by a form's
 // Action, then by our own paths; anything else is anonymous S3.
-func (h *Handler) serveUnsigned(c *Call) error {
+func (h *Handler) serveUnsigned(ctx context.Context, c *Call) error {
 	r := c.HTTP
 	_, virtualHost := h.BucketFromHost(r.Host)
 	path := awsapi.RawPath(r)
 	switch {
 	case r.Header.Get("X-Amz-Target") != "":
 		c.setService(h.guess(r))
-		return h.serveOpen(c)
+		return h.serveOpen(ctx, c)
 	case isForm(r):
-		return h.serveForm(c)
+		return h.serveForm(ctx, c)
 	case len(path) >= len(ownPath) && path[:len(ownPath)] == ownPath && !virtualHost:
 		return h.serveOwn(c)
 	case path == mqttPath && websocket(r):
 		c.setService(h.services[mqttScope])
-		return h.serveMQTT(c)
+		return h.serveMQTT(ctx, c)
 	}
 	c.setService(h.services["s3"])
 	payload, err := awsapi.PayloadOf(r, nil)
 	if err != nil {
 		return err
 	}
-	return h.dispatch(c, request{payload: payload})
+	return h.dispatch(ctx, c, request{payload: payload})
 }
 
 // serveForm serves an unsigned call of a query service.
-func (h *Handler) serveForm(c *Call) error {
+func (h *Handler) serveForm(ctx context.Context, c *Call) error {
 	c.setService(h.services["sts"])
 	body, err := readWhole(c.HTTP, defaultBody)
 	if err != nil {
@@ -251,11 +253,11 @@ func (h *Handler) serveForm(c *Call) error {
 	if !binding.NoAuth {
 		return missingAuthentication(b.Protocol)
 	}
-	return h.dispatch(c, request{body: body})
+	return h.dispatch(ctx, c, request{body: body})
 }
 
 // serveOpen serves an unsigned call that X-Amz-Target names.
-func (h *Handler) serveOpen(c *Call) error {
+func (h *Handler) serveOpen(ctx context.Context, c *Call) error {
 	binding, _, err := c.service.router.Match(c.HTTP, "/", nil)
 	if err != nil || !binding.NoAuth {
 		return missingAuthentication(c.service.Protocol)
@@ -264,7 +266,7 @@ func (h *Handler) serveOpen(c *Call) error {
 	if err != nil {
 		return err
 	}
-	return h.dispatch(c, request{body: body})
+	return h.dispatch(ctx, c, request{body: body})
 }
 
 // serveOwn serves what is ours and needs no signature.
@@ -286,14 +288,14 @@ func IdentityOf(ctx context.Context) *sts.Identity {
 	return id
 }
 
-func (h *Handler) serveMQTT(c *Call) error {
+func (h *Handler) serveMQTT(ctx context.Context, c *Call) error {
 	c.Operation = "Connect"
 	if h.mqtt == nil {
 		return refuse("NotImplemented", http.StatusNotImplemented, "MQTT over WebSocket is not served on this port.")
 	}
 	r := c.HTTP
 	if c.Identity != nil {
-		r = r.WithContext(context.WithValue(r.Context(), identityKey{}, c.Identity))
+		r = r.WithContext(context.WithValue(ctx, identityKey{}, c.Identity))
 	}
 	h.mqtt.ServeHTTP(c.Writer, r)
 	return nil

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -114,11 +115,11 @@ type fixture struct {
 	secure *httptest.Server
 }
 
-func mustPolicy(t testing.TB, use policy.Use, src string) *policy.Policy {
-	t.Helper()
+func mustPolicy(tb testing.TB, use policy.Use, src string) *policy.Policy {
+	tb.Helper()
 	p, err := policy.Compile(use, "test policy", []byte(src))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }
@@ -132,7 +133,7 @@ func newFixture(t *testing.T) *fixture {
 	h, err := New(Options{
 		Services: testServices(t), Authenticator: f.people, Account: "123456789012", Region: region,
 		PublicHosts: []string{"gate.example", "192.0.2.1"},
-		Own:         http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "own "+r.URL.Path) }),
+		Own:         http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "own "+r.URL.Path) }),
 		MQTT: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusSwitchingProtocols)
 			f.seen.Observe("mqtt", fmt.Sprint(IdentityOf(r.Context()) != nil), 0, 0)
@@ -152,8 +153,9 @@ func newFixture(t *testing.T) *fixture {
 }
 
 // testServices is one small service of each protocol.
-func testServices(t testing.TB) []Service {
-	open := mustPolicy(t, policy.Resource, `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::public/*"}}`)
+func testServices(tb testing.TB) []Service {
+	tb.Helper()
+	open := mustPolicy(tb, policy.Resource, `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::public/*"}}`)
 	thing := func(c *Call, in *iotmodel.DescribeThingInput) string {
 		return string(iot.NewARN("iot", c.Region, c.Account, "thing/"+*in.ThingName))
 	}
@@ -254,18 +256,24 @@ type ask struct {
 	tamper                              func(*http.Request)
 }
 
-func (f *fixture) do(t *testing.T, a ask) (*http.Response, string) {
+// reply is an answer's head.
+type reply struct {
+	StatusCode int
+	Header     http.Header
+}
+
+func (f *fixture) do(t *testing.T, a ask) (reply, string) {
 	t.Helper()
 	res, err := f.try(t, a)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res, string(body)
+	return reply{res.StatusCode, res.Header}, string(body)
 }
 
 func orElse(s, fallback string) string {
@@ -289,9 +297,7 @@ func (f *fixture) try(t *testing.T, a ask) (*http.Response, error) {
 		r.ContentLength = -1
 	}
 	r.Host = orElse(a.host, r.URL.Host)
-	for name, values := range a.header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, a.header)
 	if a.time.IsZero() {
 		a.time = testTime()
 	}
@@ -333,7 +339,7 @@ func (f *fixture) try(t *testing.T, a ask) (*http.Response, error) {
 }
 
 // codeOf reads an error's code from an answer of any protocol.
-func codeOf(res *http.Response, body string) string {
+func codeOf(res reply, body string) string {
 	if code := res.Header.Get("X-Amzn-Errortype"); code != "" {
 		return code
 	}
@@ -535,7 +541,7 @@ func TestS3Calls(t *testing.T) {
 		if err != nil {
 			return
 		}
-		defer res.Body.Close()
+		defer func() { _ = res.Body.Close() }()
 		if body, err := io.ReadAll(res.Body); err == nil {
 			t.Errorf("%q looks whole", body)
 		}
@@ -708,7 +714,7 @@ func TestMQTTOverWebSocket(t *testing.T) {
 			t.Errorf("%v, %v", res, err)
 		}
 		if res != nil {
-			res.Body.Close()
+			_ = res.Body.Close()
 		}
 	}
 	if log := f.seen.text(); strings.Count(log, "mqtt true") != 2 || strings.Count(log, "mqtt false") != 1 {

@@ -88,12 +88,6 @@ func anonymously(o Operation) Operation {
 	return o
 }
 
-// streaming leaves the body to the handler as Call.Body.
-func streaming(o Operation) Operation {
-	o.Stream = true
-	return o
-}
-
 // at binds a row of a service without a model.
 func at(method, path string, o Operation) Operation {
 	o.Method, o.Path = method, path

@@ -181,7 +181,7 @@ func (b *BodyReader) Read(p []byte) (int, error) {
 	if b.hash != nil {
 		b.hash.Write(p[:n])
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = b.finish()
 	} else if err != nil {
 		err = sourceError(err)
@@ -237,7 +237,7 @@ func decodedLength(r *http.Request) (int64, error) {
 	if err != nil {
 		return 0, refuse(ReasonMissingLength, "You must provide the x-amz-decoded-content-length HTTP header.")
 	}
-	return int64(n), nil //nolint:gosec // parsed in 63 bits
+	return int64(n), nil
 }
 
 func isSHA256(s string) bool {

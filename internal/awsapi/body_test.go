@@ -32,9 +32,12 @@ func publishedChunks() (*http.Request, []byte) {
 	r := vector{
 		Method: http.MethodPut, Target: "/examplebucket/chunkObject.txt", Host: "s3.amazonaws.com",
 		Headers: [][2]string{
-			{"X-Amz-Date", "20130524T000000Z"}, {"X-Amz-Storage-Class", "REDUCED_REDUNDANCY"},
-			{"X-Amz-Content-Sha256", signedChunks}, {"Content-Encoding", "aws-chunked"},
-			{"X-Amz-Decoded-Content-Length", "66560"}, {"Content-Length", "66824"},
+			{"X-Amz-Date", "20130524T000000Z"},
+			{"X-Amz-Storage-Class", "REDUCED_REDUNDANCY"},
+			{"X-Amz-Content-Sha256", signedChunks},
+			{"Content-Encoding", "aws-chunked"},
+			{"X-Amz-Decoded-Content-Length", "66560"},
+			{"Content-Length", "66824"},
 			{"Authorization", chunkedHead + "content-encoding;content-length;host;x-amz-content-sha256;x-amz-date;x-amz-decoded-content-length;x-amz-storage-class,Signature=4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9"},
 		},
 	}.request()
@@ -49,9 +52,12 @@ func publishedTrailer() (*http.Request, []byte) {
 	r := vector{
 		Method: http.MethodPut, Target: "/examplebucket/chunkObject.txt", Host: "s3.amazonaws.com",
 		Headers: [][2]string{
-			{"X-Amz-Date", "20130524T000000Z"}, {"X-Amz-Storage-Class", "REDUCED_REDUNDANCY"},
-			{"X-Amz-Content-Sha256", signedTrailer}, {"Content-Encoding", "aws-chunked"},
-			{"X-Amz-Decoded-Content-Length", "66560"}, {"X-Amz-Trailer", "x-amz-checksum-crc32c"},
+			{"X-Amz-Date", "20130524T000000Z"},
+			{"X-Amz-Storage-Class", "REDUCED_REDUNDANCY"},
+			{"X-Amz-Content-Sha256", signedTrailer},
+			{"Content-Encoding", "aws-chunked"},
+			{"X-Amz-Decoded-Content-Length", "66560"},
+			{"X-Amz-Trailer", "x-amz-checksum-crc32c"},
 			{"Authorization", chunkedHead + "content-encoding;host;x-amz-content-sha256;x-amz-date;x-amz-decoded-content-length;x-amz-storage-class;x-amz-trailer,Signature=106e2a8a18243abcf37539882f36619c00e2dfc72633413f02d3b74544bfeb8e"},
 		},
 	}.request()
@@ -64,25 +70,25 @@ func publishedTrailer() (*http.Request, []byte) {
 }
 
 // open verifies r's signature and returns the reader of its body.
-func open(t testing.TB, r *http.Request, body io.Reader) *awsapi.BodyReader {
-	t.Helper()
+func open(tb testing.TB, r *http.Request, body io.Reader) *awsapi.BodyReader {
+	tb.Helper()
 	r.Body = io.NopCloser(body)
 	s, err := awsapi.ParseSignature(r)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	p, err := awsapi.PayloadOf(r, s)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if s != nil {
 		if err := awsapi.NewVerifier().Verify(r, s, awsapi.Check{Secret: testSecret, Payload: p.Hash, Now: s.Time}); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	b, err := awsapi.NewBodyReader(r, s, p)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
@@ -286,7 +292,7 @@ func TestHashedBody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n, err := empty.Read(make([]byte, 1)); n != 0 || err != io.EOF || empty.Size() != 0 {
+	if n, err := empty.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) || empty.Size() != 0 {
 		t.Errorf("a request without a body reads %d, %v", n, err)
 	}
 }
@@ -365,8 +371,8 @@ func TestPayloadDeclarations(t *testing.T) {
 }
 
 // signedRequest is a small upload of goodScope, and its body signed in chunks.
-func signedRequest(t testing.TB, kind, text string) (*http.Request, []byte) {
-	t.Helper()
+func signedRequest(tb testing.TB, kind, text string) (*http.Request, []byte) {
+	tb.Helper()
 	length := strconv.Itoa(len(text))
 	r := headerRequest("")
 	r.Method = http.MethodPut
@@ -379,11 +385,11 @@ func signedRequest(t testing.TB, kind, text string) (*http.Request, []byte) {
 		r.Header.Set("X-Amz-Trailer", "x-amz-checksum-crc32")
 		names, lines = names+";x-amz-trailer", lines+"x-amz-trailer:x-amz-checksum-crc32\n"
 	}
-	previous := signatureOf(t, "PUT\n/b/k\n\n"+lines+"\n"+names+"\n"+kind)
+	previous := signatureOf(tb, "PUT\n/b/k\n\n"+lines+"\n"+names+"\n"+kind)
 	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+goodScope+", SignedHeaders="+names+", Signature="+previous)
 	var body bytes.Buffer
 	for _, chunk := range []string{text, ""} {
-		previous = signText(t, "AWS4-HMAC-SHA256-PAYLOAD", previous+"\n"+emptyHash+"\n"+awsapi.HashOf([]byte(chunk)))
+		previous = signText(tb, "AWS4-HMAC-SHA256-PAYLOAD", previous+"\n"+emptyHash+"\n"+awsapi.HashOf([]byte(chunk)))
 		fmt.Fprintf(&body, "%x;chunk-signature=%s\r\n", len(chunk), previous)
 		if chunk != "" {
 			body.WriteString(chunk + "\r\n")
@@ -391,7 +397,7 @@ func signedRequest(t testing.TB, kind, text string) (*http.Request, []byte) {
 	}
 	if trailer {
 		body.WriteString("x-amz-checksum-crc32:AAAAAA==\r\nx-amz-trailer-signature:" +
-			signText(t, "AWS4-HMAC-SHA256-TRAILER", previous+"\n"+awsapi.HashOf([]byte("x-amz-checksum-crc32:AAAAAA==\n"))) + "\r\n")
+			signText(tb, "AWS4-HMAC-SHA256-TRAILER", previous+"\n"+awsapi.HashOf([]byte("x-amz-checksum-crc32:AAAAAA==\n"))) + "\r\n")
 	}
 	body.WriteString("\r\n")
 	return r, body.Bytes()

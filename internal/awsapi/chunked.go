@@ -35,7 +35,7 @@ const (
 // chunked decodes the aws-chunked coding and verifies its signatures.
 //
 // Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html
-// and sigv4-streaming-trailers.html
+// and sigv4-streaming-trailers.html.
 type chunked struct {
 	src       *bufio.Reader
 	signature *Signature // nil: chunks are not signed
@@ -88,7 +88,7 @@ func (c *chunked) read(p []byte, left int64) (int, error) {
 	if c.hash != nil {
 		c.hash.Write(p[:n])
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = truncated()
 	}
 	return n, err
@@ -120,7 +120,7 @@ func (c *chunked) beginChunk(left int64) error {
 	if n > uint64(left) { //nolint:gosec // left is what remains of a length: not negative
 		return refuse(ReasonIncomplete, "The body is longer than x-amz-decoded-content-length")
 	}
-	c.left, c.open, c.short = int64(n), true, n < minChunk //nolint:gosec // parsed in 63 bits
+	c.left, c.open, c.short = int64(n), true, n < minChunk
 	return nil
 }
 
@@ -206,7 +206,7 @@ func (c *chunked) readTrailer() (canonical []byte, err error) {
 	c.want = [32]byte{}
 	for total := 0; ; {
 		line, err := c.line(maxTrailerBytes - total)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return canonical, nil
 		}
 		if err != nil {
@@ -251,7 +251,7 @@ func (c *chunked) line(limit int) ([]byte, error) {
 		return bytes.TrimSuffix(line[:len(line)-1], []byte("\r")), nil
 	case err == nil || errors.Is(err, bufio.ErrBufferFull):
 		return nil, refuse(ReasonChunk, "A line of the chunked body is too long")
-	case err == io.EOF && len(line) == 0:
+	case errors.Is(err, io.EOF) && len(line) == 0:
 		return nil, io.EOF
 	default:
 		return nil, readError(err)

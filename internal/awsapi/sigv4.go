@@ -18,6 +18,8 @@ const (
 )
 
 // The names of the query parameters that authenticate a presigned request.
+//
+//nolint:gosec // names, not credentials
 const (
 	paramAlgorithm     = "X-Amz-Algorithm"
 	paramCredential    = "X-Amz-Credential"

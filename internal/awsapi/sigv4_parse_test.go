@@ -254,14 +254,14 @@ func TestSignedFramingHeaders(t *testing.T) {
 }
 
 // signatureOf signs a canonical request of goodScope.
-func signatureOf(t testing.TB, canonical string) string {
-	t.Helper()
-	return signText(t, "AWS4-HMAC-SHA256", awsapi.HashOf([]byte(canonical)))
+func signatureOf(tb testing.TB, canonical string) string {
+	tb.Helper()
+	return signText(tb, "AWS4-HMAC-SHA256", awsapi.HashOf([]byte(canonical)))
 }
 
 // signText signs the rest of a string to sign of goodScope.
-func signText(t testing.TB, algorithm, rest string) string {
-	t.Helper()
+func signText(tb testing.TB, algorithm, rest string) string {
+	tb.Helper()
 	key := []byte("AWS4" + testSecret)
 	for _, part := range []string{"20260301", "us-east-1", "s3", "aws4_request"} {
 		key = mac(key, part)

@@ -25,8 +25,8 @@ const (
 func testTime() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
 
 // received is r as a server gets it from the wire.
-func received(t testing.TB, r *http.Request) *http.Request {
-	t.Helper()
+func received(tb testing.TB, r *http.Request) *http.Request {
+	tb.Helper()
 	got := &http.Request{
 		Method: r.Method, RequestURI: r.URL.RequestURI(), Host: r.URL.Host, Header: r.Header.Clone(),
 		ContentLength: r.ContentLength, Body: r.Body,
@@ -36,22 +36,22 @@ func received(t testing.TB, r *http.Request) *http.Request {
 	}
 	u, err := url.ParseRequestURI(got.RequestURI)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	got.URL = u
 	return got
 }
 
 // sdkRequest signs with the SDK's own signer, as its clients do.
-func sdkRequest(t testing.TB, service, method, rawPath, rawQuery, token string, presign bool) *http.Request {
-	t.Helper()
+func sdkRequest(tb testing.TB, service, method, rawPath, rawQuery, token string, presign bool) *http.Request {
+	tb.Helper()
 	path, err := url.PathUnescape(rawPath)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	r, err := http.NewRequestWithContext(context.Background(), method, "http://host.example:4566/", http.NoBody)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	r.URL.Path, r.URL.RawPath, r.URL.RawQuery = path, rawPath, rawQuery
 	r.Header.Set("X-Amz-Meta-Note", "  two  words ")
@@ -61,9 +61,9 @@ func sdkRequest(t testing.TB, service, method, rawPath, rawQuery, token string, 
 	if !presign {
 		r.Header.Set("X-Amz-Content-Sha256", emptyHash)
 		if err := signer.SignHTTP(context.Background(), creds, r, emptyHash, service, "us-east-1", testTime()); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
-		return received(t, r)
+		return received(tb, r)
 	}
 	r.URL.RawQuery += "&X-Amz-Expires=60"
 	hash := emptyHash
@@ -72,13 +72,13 @@ func sdkRequest(t testing.TB, service, method, rawPath, rawQuery, token string, 
 	}
 	signed, header, err := signer.PresignHTTP(context.Background(), creds, r, hash, service, "us-east-1", testTime())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	u, err := url.Parse(signed)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return received(t, &http.Request{Method: method, URL: u, Header: header})
+	return received(tb, &http.Request{Method: method, URL: u, Header: header})
 }
 
 // sdkEscape is how the SDK writes a key into a path.

@@ -66,7 +66,7 @@ func (v *Verifier) Verify(r *http.Request, s *Signature, c Check) error {
 	if err != nil {
 		return err
 	}
-	buffer := v.buffers.Get().(*[]byte) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+	buffer := v.buffers.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
 	defer v.buffers.Put(buffer)
 	good := canonicalPaths(s.Service, path, func(canonicalPath string) bool {
 		ok := false
