@@ -63,7 +63,12 @@ const (
 var errClaims = errors.New("malformed session token")
 
 // keyIDText is the access key id of ten random bytes.
-func keyIDText(raw []byte) string { return sessionPrefix + base32.StdEncoding.EncodeToString(raw) }
+func keyIDText(raw []byte) string {
+	var id [len(sessionPrefix) + keyIDBytes*8/5]byte
+	copy(id[:], sessionPrefix)
+	base32.StdEncoding.Encode(id[len(sessionPrefix):], raw)
+	return string(id[:])
+}
 
 // encode renders the claims in a compact form.
 func (c *claims) encode() ([]byte, error) {
@@ -135,7 +140,7 @@ func appendList(b []byte, list []string) []byte {
 
 // decodeClaims reads what encode wrote, and nothing else.
 func decodeClaims(b []byte) (*claims, error) {
-	d := claimsReader{b: b}
+	d := claimsReader{b: b, text: string(b)}
 	if v := d.byte(); v != claimsVersion {
 		return nil, errClaims
 	}
@@ -152,7 +157,9 @@ func decodeClaims(b []byte) (*claims, error) {
 	}
 	c.Expires = c.Issued + d.int()
 	if flags&flagCertificate != 0 {
-		c.Certificate = iot.CertificateID(hex.EncodeToString(d.bytes(32)))
+		var id [64]byte
+		hex.Encode(id[:], d.bytes(32))
+		c.Certificate = iot.CertificateID(id[:])
 		c.Epoch = d.int()
 		c.ThingName, c.ThingID, c.ThingType = d.string(), d.string(), d.string()
 		c.Incarnation = d.int()
@@ -179,10 +186,12 @@ func decodeClaims(b []byte) (*claims, error) {
 	return c, err
 }
 
-// claimsReader reads fields; after a bad one all that follow are empty.
+// claimsReader reads fields; after a bad one all that follow are empty. text is
+// all of it once more, for strings to be cut from.
 type claimsReader struct {
-	b   []byte
-	bad bool
+	b    []byte
+	text string
+	bad  bool
 }
 
 func (d *claimsReader) bytes(n int) []byte {
@@ -209,7 +218,7 @@ func (d *claimsReader) uint() uint64 {
 
 func (d *claimsReader) int() int64 {
 	v := d.uint()
-	if v > 1<<61 {
+	if v > 1<<63-1 {
 		d.bad = true
 		return 0
 	}
@@ -222,7 +231,9 @@ func (d *claimsReader) string() string {
 		d.bad = true
 		return ""
 	}
-	return string(d.bytes(int(n)))
+	at := len(d.text) - len(d.b)
+	d.b = d.b[n:]
+	return d.text[at : at+int(n)]
 }
 
 func (d *claimsReader) count() int {
