@@ -78,8 +78,8 @@ func (r *KeyRing) openToken(token string, now time.Time) (*claims, *masterKey, e
 	if len(token) > maxToken {
 		return bad(errClaims)
 	}
-	var buf [maxToken / 4 * 3]byte
-	n, err := base64.StdEncoding.Strict().Decode(buf[:], []byte(token))
+	buf := make([]byte, base64.StdEncoding.DecodedLen(len(token)))
+	n, err := base64.StdEncoding.Strict().Decode(buf, []byte(token))
 	if err != nil || base64.StdEncoding.EncodedLen(n) != len(token) { // line ends would be skipped
 		return bad(errClaims)
 	}
