@@ -236,6 +236,15 @@ func TestIoTCertificatesAndAttachments(t *testing.T) {
 	if l := must[*iot.ListTargetsForPolicyOutput](t)(c.ListTargetsForPolicy(ctx, &iot.ListTargetsForPolicyInput{PolicyName: pol})); !slices.Equal(l.Targets, []string{*made.CertificateArn}) {
 		t.Errorf("%v", l.Targets)
 	}
+	if l := must[*iot.ListThingPrincipalsV2Output](t)(c.ListThingPrincipalsV2(ctx, &iot.ListThingPrincipalsV2Input{ThingName: thing})); len(l.ThingPrincipalObjects) != 1 || l.ThingPrincipalObjects[0].ThingPrincipalType != types.ThingPrincipalTypeNonExclusiveThing {
+		t.Errorf("%v", l.ThingPrincipalObjects)
+	}
+	if l := must[*iot.ListPrincipalThingsV2Output](t)(c.ListPrincipalThingsV2(ctx, &iot.ListPrincipalThingsV2Input{Principal: made.CertificateArn, ThingPrincipalType: types.ThingPrincipalTypeExclusiveThing})); len(l.PrincipalThingObjects) != 0 {
+		t.Errorf("%v", l.PrincipalThingObjects)
+	}
+	if l := must[*iot.GetEffectivePoliciesOutput](t)(c.GetEffectivePolicies(ctx, &iot.GetEffectivePoliciesInput{Principal: made.CertificateArn, ThingName: thing})); len(l.EffectivePolicies) != 1 || *l.EffectivePolicies[0].PolicyDocument != iotAllow {
+		t.Errorf("%v", l.EffectivePolicies)
+	}
 	_, err := c.DeleteThing(ctx, &iot.DeleteThingInput{ThingName: thing})
 	wantError(t, "thing with a principal", err, 400, "InvalidRequestException")
 	_, err = c.DeletePolicy(ctx, &iot.DeletePolicyInput{PolicyName: pol})
@@ -260,6 +269,25 @@ func TestIoTCertificatesAndAttachments(t *testing.T) {
 	wantError(t, "principal", err, 400, "InvalidRequestException")
 	_, err = c.AttachThingPrincipal(ctx, &iot.AttachThingPrincipalInput{ThingName: thing, Principal: made.CertificateArn, ThingPrincipalType: types.ThingPrincipalTypeExclusiveThing})
 	wantError(t, "exclusive", err, 501, "NotImplemented")
+}
+
+// TestIoTOldPolicyOperations runs the names that AttachPolicy and its kin had before.
+func TestIoTOldPolicyOperations(t *testing.T) {
+	t.Parallel()
+	s := newIoTServer(t)
+	c, ctx := s.client(t, "root", ""), t.Context()
+	arn := must[*iot.CreateKeysAndCertificateOutput](t)(c.CreateKeysAndCertificate(ctx, &iot.CreateKeysAndCertificateInput{})).CertificateArn
+	name := aws.String("p")
+	must[*iot.CreatePolicyOutput](t)(c.CreatePolicy(ctx, &iot.CreatePolicyInput{PolicyName: name, PolicyDocument: aws.String(iotAllow)}))
+	must[*iot.AttachPrincipalPolicyOutput](t)(c.AttachPrincipalPolicy(ctx, &iot.AttachPrincipalPolicyInput{PolicyName: name, Principal: arn}))
+	if l := must[*iot.ListPrincipalPoliciesOutput](t)(c.ListPrincipalPolicies(ctx, &iot.ListPrincipalPoliciesInput{Principal: arn})); len(l.Policies) != 1 || *l.Policies[0].PolicyName != "p" {
+		t.Errorf("%v", l.Policies)
+	}
+	if l := must[*iot.ListPolicyPrincipalsOutput](t)(c.ListPolicyPrincipals(ctx, &iot.ListPolicyPrincipalsInput{PolicyName: name})); !slices.Equal(l.Principals, []string{*arn}) {
+		t.Errorf("%v", l.Principals)
+	}
+	must[*iot.DetachPrincipalPolicyOutput](t)(c.DetachPrincipalPolicy(ctx, &iot.DetachPrincipalPolicyInput{PolicyName: name, Principal: arn}))
+	must[*iot.DeletePolicyOutput](t)(c.DeletePolicy(ctx, &iot.DeletePolicyInput{PolicyName: name}))
 }
 
 func TestIoTCertificateFromCSR(t *testing.T) {

@@ -75,6 +75,7 @@ type Store interface {
 // and must not be changed.
 type Certificate struct {
 	ID        iot.CertificateID
+	ARN       iot.ARN
 	Status    Status
 	Epoch     int64
 	NotBefore time.Time

@@ -292,7 +292,7 @@ func (c *Certificates) load(ctx context.Context, id iot.CertificateID) (*Certifi
 		return nil, fmt.Errorf("parse stored certificate %s: %w", id, err)
 	}
 	return &Certificate{
-		ID: r.ID, Status: r.Status, Epoch: r.Epoch, NotBefore: cert.NotBefore, NotAfter: cert.NotAfter,
+		ID: r.ID, ARN: c.ARN(r.ID), Status: r.Status, Epoch: r.Epoch, NotBefore: cert.NotBefore, NotAfter: cert.NotAfter,
 		Facts: NewFacts(string(r.ID), cert),
 	}, nil
 }

@@ -25,7 +25,7 @@ var operations = []awsapi.Operation{
 	{Name: "AssociateSbomWithPackageVersion", Method: "PUT", URI: "/packages/{packageName}/versions/{versionName}/sbom", Status: 200},
 	{Name: "AssociateTargetsWithJob", Method: "POST", URI: "/jobs/{jobId}/targets", Status: 200},
 	{Name: "AttachPolicy", Method: "PUT", URI: "/target-policies/{policyName}", Status: 200, Built: true, Input: shapeAttachPolicyRequest},
-	{Name: "AttachPrincipalPolicy", Method: "PUT", URI: "/principal-policies/{policyName}", Status: 200},
+	{Name: "AttachPrincipalPolicy", Method: "PUT", URI: "/principal-policies/{policyName}", Status: 200, Built: true, Input: shapeAttachPrincipalPolicyRequest},
 	{Name: "AttachSecurityProfile", Method: "PUT", URI: "/security-profiles/{securityProfileName}/targets", Status: 200},
 	{Name: "AttachThingPrincipal", Method: "PUT", URI: "/things/{thingName}/principals", Status: 200, Built: true, Input: shapeAttachThingPrincipalRequest, Output: shapeAttachThingPrincipalResponse},
 	{Name: "CancelAuditMitigationActionsTask", Method: "PUT", URI: "/audit/mitigationactions/tasks/{taskId}/cancel", Status: 200},
@@ -141,7 +141,7 @@ var operations = []awsapi.Operation{
 	{Name: "DescribeThingRegistrationTask", Method: "GET", URI: "/thing-registration-tasks/{taskId}", Status: 200},
 	{Name: "DescribeThingType", Method: "GET", URI: "/thing-types/{thingTypeName}", Status: 200},
 	{Name: "DetachPolicy", Method: "POST", URI: "/target-policies/{policyName}", Status: 200, Built: true, Input: shapeDetachPolicyRequest},
-	{Name: "DetachPrincipalPolicy", Method: "DELETE", URI: "/principal-policies/{policyName}", Status: 200},
+	{Name: "DetachPrincipalPolicy", Method: "DELETE", URI: "/principal-policies/{policyName}", Status: 200, Built: true, Input: shapeDetachPrincipalPolicyRequest},
 	{Name: "DetachSecurityProfile", Method: "DELETE", URI: "/security-profiles/{securityProfileName}/targets", Status: 200},
 	{Name: "DetachThingPrincipal", Method: "DELETE", URI: "/things/{thingName}/principals", Status: 200, Built: true, Input: shapeDetachThingPrincipalRequest, Output: shapeDetachThingPrincipalResponse},
 	{Name: "DisableTopicRule", Method: "POST", URI: "/rules/{ruleName}/disable", Status: 200},
@@ -152,7 +152,7 @@ var operations = []awsapi.Operation{
 	{Name: "GetCardinality", Method: "POST", URI: "/indices/cardinality", Status: 200},
 	{Name: "GetCommand", Method: "GET", URI: "/commands/{commandId}", Status: 200},
 	{Name: "GetCommandExecution", Method: "GET", URI: "/command-executions/{executionId}", Status: 200},
-	{Name: "GetEffectivePolicies", Method: "POST", URI: "/effective-policies", Status: 200},
+	{Name: "GetEffectivePolicies", Method: "POST", URI: "/effective-policies", Status: 200, Built: true, Input: shapeGetEffectivePoliciesRequest, Output: shapeGetEffectivePoliciesResponse},
 	{Name: "GetIndexingConfiguration", Method: "GET", URI: "/indexing/config", Status: 200},
 	{Name: "GetJobDocument", Method: "GET", URI: "/jobs/{jobId}/job-document", Status: 200},
 	{Name: "GetLoggingOptions", Method: "GET", URI: "/loggingOptions", Status: 200},
@@ -203,11 +203,11 @@ var operations = []awsapi.Operation{
 	{Name: "ListPackageVersions", Method: "GET", URI: "/packages/{packageName}/versions", Status: 200},
 	{Name: "ListPackages", Method: "GET", URI: "/packages", Status: 200},
 	{Name: "ListPolicies", Method: "GET", URI: "/policies", Status: 200, Built: true, Input: shapeListPoliciesRequest, Output: shapeListPoliciesResponse},
-	{Name: "ListPolicyPrincipals", Method: "GET", URI: "/policy-principals", Status: 200},
+	{Name: "ListPolicyPrincipals", Method: "GET", URI: "/policy-principals", Status: 200, Built: true, Input: shapeListPolicyPrincipalsRequest, Output: shapeListPolicyPrincipalsResponse},
 	{Name: "ListPolicyVersions", Method: "GET", URI: "/policies/{policyName}/version", Status: 200, Built: true, Input: shapeListPolicyVersionsRequest, Output: shapeListPolicyVersionsResponse},
-	{Name: "ListPrincipalPolicies", Method: "GET", URI: "/principal-policies", Status: 200},
+	{Name: "ListPrincipalPolicies", Method: "GET", URI: "/principal-policies", Status: 200, Built: true, Input: shapeListPrincipalPoliciesRequest, Output: shapeListPrincipalPoliciesResponse},
 	{Name: "ListPrincipalThings", Method: "GET", URI: "/principals/things", Status: 200, Built: true, Input: shapeListPrincipalThingsRequest, Output: shapeListPrincipalThingsResponse},
-	{Name: "ListPrincipalThingsV2", Method: "GET", URI: "/principals/things-v2", Status: 200},
+	{Name: "ListPrincipalThingsV2", Method: "GET", URI: "/principals/things-v2", Status: 200, Built: true, Input: shapeListPrincipalThingsV2Request, Output: shapeListPrincipalThingsV2Response},
 	{Name: "ListProvisioningTemplateVersions", Method: "GET", URI: "/provisioning-templates/{templateName}/versions", Status: 200},
 	{Name: "ListProvisioningTemplates", Method: "GET", URI: "/provisioning-templates", Status: 200},
 	{Name: "ListRelatedResourcesForAuditFinding", Method: "GET", URI: "/audit/relatedResources", Status: 200},
@@ -223,7 +223,7 @@ var operations = []awsapi.Operation{
 	{Name: "ListThingGroups", Method: "GET", URI: "/thing-groups", Status: 200},
 	{Name: "ListThingGroupsForThing", Method: "GET", URI: "/things/{thingName}/thing-groups", Status: 200},
 	{Name: "ListThingPrincipals", Method: "GET", URI: "/things/{thingName}/principals", Status: 200, Built: true, Input: shapeListThingPrincipalsRequest, Output: shapeListThingPrincipalsResponse},
-	{Name: "ListThingPrincipalsV2", Method: "GET", URI: "/things/{thingName}/principals-v2", Status: 200},
+	{Name: "ListThingPrincipalsV2", Method: "GET", URI: "/things/{thingName}/principals-v2", Status: 200, Built: true, Input: shapeListThingPrincipalsV2Request, Output: shapeListThingPrincipalsV2Response},
 	{Name: "ListThingRegistrationTaskReports", Method: "GET", URI: "/thing-registration-tasks/{taskId}/reports", Status: 200},
 	{Name: "ListThingRegistrationTasks", Method: "GET", URI: "/thing-registration-tasks", Status: 200},
 	{Name: "ListThingTypes", Method: "GET", URI: "/thing-types", Status: 200},
@@ -333,6 +333,7 @@ const (
 	_ awsapi.ShapeID = iota
 	shapeAscendingOrder
 	shapeAttachPolicyRequest
+	shapeAttachPrincipalPolicyRequest
 	shapeAttachThingPrincipalRequest
 	shapeAttachThingPrincipalResponse
 	shapeAttributeName
@@ -352,6 +353,7 @@ const (
 	shapeCertificateValidity
 	shapeCertificates
 	shapeClientId
+	shapeCognitoIdentityPoolId
 	shapeCreateCertificateFromCsrRequest
 	shapeCreateCertificateFromCsrResponse
 	shapeCreateKeysAndCertificateRequest
@@ -383,13 +385,18 @@ const (
 	shapeDescribeThingRequest
 	shapeDescribeThingResponse
 	shapeDetachPolicyRequest
+	shapeDetachPrincipalPolicyRequest
 	shapeDetachThingPrincipalRequest
 	shapeDetachThingPrincipalResponse
+	shapeEffectivePolicies
+	shapeEffectivePolicy
 	shapeEndpointAddress
 	shapeEndpointType
 	shapeFlag
 	shapeForceDelete
 	shapeGenerationId
+	shapeGetEffectivePoliciesRequest
+	shapeGetEffectivePoliciesResponse
 	shapeGetPolicyRequest
 	shapeGetPolicyResponse
 	shapeGetPolicyVersionRequest
@@ -402,10 +409,16 @@ const (
 	shapeListCertificatesResponse
 	shapeListPoliciesRequest
 	shapeListPoliciesResponse
+	shapeListPolicyPrincipalsRequest
+	shapeListPolicyPrincipalsResponse
 	shapeListPolicyVersionsRequest
 	shapeListPolicyVersionsResponse
+	shapeListPrincipalPoliciesRequest
+	shapeListPrincipalPoliciesResponse
 	shapeListPrincipalThingsRequest
 	shapeListPrincipalThingsResponse
+	shapeListPrincipalThingsV2Request
+	shapeListPrincipalThingsV2Response
 	shapeListRoleAliasesRequest
 	shapeListRoleAliasesResponse
 	shapeListTagsForResourceRequest
@@ -414,6 +427,8 @@ const (
 	shapeListTargetsForPolicyResponse
 	shapeListThingPrincipalsRequest
 	shapeListThingPrincipalsResponse
+	shapeListThingPrincipalsV2Request
+	shapeListThingPrincipalsV2Response
 	shapeListThingsRequest
 	shapeListThingsResponse
 	shapeMarker
@@ -433,6 +448,8 @@ const (
 	shapePolicyVersions
 	shapePrincipal
 	shapePrincipalArn
+	shapePrincipalThingObject
+	shapePrincipalThingObjects
 	shapePrincipals
 	shapePrivateKey
 	shapePublicKey
@@ -461,6 +478,8 @@ const (
 	shapeThingId
 	shapeThingName
 	shapeThingNameList
+	shapeThingPrincipalObject
+	shapeThingPrincipalObjects
 	shapeThingPrincipalType
 	shapeThingTypeName
 	shapeTransferData
@@ -481,6 +500,10 @@ var shapes = []awsapi.Shape{
 	shapeAttachPolicyRequest: {Name: "AttachPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "policyName", Field: "PolicyName", Shape: shapePolicyName, Location: awsapi.URI, Required: true},
 		{Name: "target", Field: "Target", Shape: shapePolicyTarget, Required: true},
+	}},
+	shapeAttachPrincipalPolicyRequest: {Name: "AttachPrincipalPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "policyName", Field: "PolicyName", Shape: shapePolicyName, Location: awsapi.URI, Required: true},
+		{Name: "principal", Field: "Principal", Shape: shapePrincipal, Location: awsapi.Header, LocationName: "x-amzn-iot-principal", Required: true},
 	}},
 	shapeAttachThingPrincipalRequest: {Name: "AttachThingPrincipalRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "thingName", Field: "ThingName", Shape: shapeThingName, Location: awsapi.URI, Required: true},
@@ -530,8 +553,9 @@ var shapes = []awsapi.Shape{
 		{Name: "notBefore", Field: "NotBefore", Shape: shapeDateType},
 		{Name: "notAfter", Field: "NotAfter", Shape: shapeDateType},
 	}},
-	shapeCertificates: {Name: "Certificates", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeCertificate}},
-	shapeClientId:     {Name: "ClientId", Type: awsapi.String},
+	shapeCertificates:          {Name: "Certificates", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeCertificate}},
+	shapeClientId:              {Name: "ClientId", Type: awsapi.String},
+	shapeCognitoIdentityPoolId: {Name: "CognitoIdentityPoolId", Type: awsapi.String},
 	shapeCreateCertificateFromCsrRequest: {Name: "CreateCertificateFromCsrRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "certificateSigningRequest", Field: "CertificateSigningRequest", Shape: shapeCertificateSigningRequest, Required: true},
 		{Name: "setAsActive", Field: "SetAsActive", Shape: shapeSetAsActive, Location: awsapi.Querystring},
@@ -651,16 +675,34 @@ var shapes = []awsapi.Shape{
 		{Name: "policyName", Field: "PolicyName", Shape: shapePolicyName, Location: awsapi.URI, Required: true},
 		{Name: "target", Field: "Target", Shape: shapePolicyTarget, Required: true},
 	}},
+	shapeDetachPrincipalPolicyRequest: {Name: "DetachPrincipalPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "policyName", Field: "PolicyName", Shape: shapePolicyName, Location: awsapi.URI, Required: true},
+		{Name: "principal", Field: "Principal", Shape: shapePrincipal, Location: awsapi.Header, LocationName: "x-amzn-iot-principal", Required: true},
+	}},
 	shapeDetachThingPrincipalRequest: {Name: "DetachThingPrincipalRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "thingName", Field: "ThingName", Shape: shapeThingName, Location: awsapi.URI, Required: true},
 		{Name: "principal", Field: "Principal", Shape: shapePrincipal, Location: awsapi.Header, LocationName: "x-amzn-principal", Required: true},
 	}},
 	shapeDetachThingPrincipalResponse: {Name: "DetachThingPrincipalResponse", Type: awsapi.Structure},
-	shapeEndpointAddress:              {Name: "EndpointAddress", Type: awsapi.String},
-	shapeEndpointType:                 {Name: "EndpointType", Type: awsapi.String, HasMax: true, Max: 128, Pattern: `[\s\S]*`},
-	shapeFlag:                         {Name: "Flag", Type: awsapi.Boolean},
-	shapeForceDelete:                  {Name: "ForceDelete", Type: awsapi.Boolean},
-	shapeGenerationId:                 {Name: "GenerationId", Type: awsapi.String},
+	shapeEffectivePolicies:            {Name: "EffectivePolicies", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeEffectivePolicy}},
+	shapeEffectivePolicy: {Name: "EffectivePolicy", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "policyName", Field: "PolicyName", Shape: shapePolicyName},
+		{Name: "policyArn", Field: "PolicyArn", Shape: shapePolicyArn},
+		{Name: "policyDocument", Field: "PolicyDocument", Shape: shapePolicyDocument},
+	}},
+	shapeEndpointAddress: {Name: "EndpointAddress", Type: awsapi.String},
+	shapeEndpointType:    {Name: "EndpointType", Type: awsapi.String, HasMax: true, Max: 128, Pattern: `[\s\S]*`},
+	shapeFlag:            {Name: "Flag", Type: awsapi.Boolean},
+	shapeForceDelete:     {Name: "ForceDelete", Type: awsapi.Boolean},
+	shapeGenerationId:    {Name: "GenerationId", Type: awsapi.String},
+	shapeGetEffectivePoliciesRequest: {Name: "GetEffectivePoliciesRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "principal", Field: "Principal", Shape: shapePrincipal},
+		{Name: "cognitoIdentityPoolId", Field: "CognitoIdentityPoolId", Shape: shapeCognitoIdentityPoolId},
+		{Name: "thingName", Field: "ThingName", Shape: shapeThingName, Location: awsapi.Querystring},
+	}},
+	shapeGetEffectivePoliciesResponse: {Name: "GetEffectivePoliciesResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "effectivePolicies", Field: "EffectivePolicies", Shape: shapeEffectivePolicies},
+	}},
 	shapeGetPolicyRequest: {Name: "GetPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "policyName", Field: "PolicyName", Shape: shapePolicyName, Location: awsapi.URI, Required: true},
 	}},
@@ -720,11 +762,31 @@ var shapes = []awsapi.Shape{
 		{Name: "policies", Field: "Policies", Shape: shapePolicies},
 		{Name: "nextMarker", Field: "NextMarker", Shape: shapeMarker},
 	}},
+	shapeListPolicyPrincipalsRequest: {Name: "ListPolicyPrincipalsRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "policyName", Field: "PolicyName", Shape: shapePolicyName, Location: awsapi.Header, LocationName: "x-amzn-iot-policy", Required: true},
+		{Name: "marker", Field: "Marker", Shape: shapeMarker, Location: awsapi.Querystring},
+		{Name: "pageSize", Field: "PageSize", Shape: shapePageSize, Location: awsapi.Querystring},
+		{Name: "ascendingOrder", Field: "AscendingOrder", Shape: shapeAscendingOrder, Location: awsapi.Querystring, LocationName: "isAscendingOrder"},
+	}},
+	shapeListPolicyPrincipalsResponse: {Name: "ListPolicyPrincipalsResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "principals", Field: "Principals", Shape: shapePrincipals},
+		{Name: "nextMarker", Field: "NextMarker", Shape: shapeMarker},
+	}},
 	shapeListPolicyVersionsRequest: {Name: "ListPolicyVersionsRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "policyName", Field: "PolicyName", Shape: shapePolicyName, Location: awsapi.URI, Required: true},
 	}},
 	shapeListPolicyVersionsResponse: {Name: "ListPolicyVersionsResponse", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "policyVersions", Field: "PolicyVersions", Shape: shapePolicyVersions},
+	}},
+	shapeListPrincipalPoliciesRequest: {Name: "ListPrincipalPoliciesRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "principal", Field: "Principal", Shape: shapePrincipal, Location: awsapi.Header, LocationName: "x-amzn-iot-principal", Required: true},
+		{Name: "marker", Field: "Marker", Shape: shapeMarker, Location: awsapi.Querystring},
+		{Name: "pageSize", Field: "PageSize", Shape: shapePageSize, Location: awsapi.Querystring},
+		{Name: "ascendingOrder", Field: "AscendingOrder", Shape: shapeAscendingOrder, Location: awsapi.Querystring, LocationName: "isAscendingOrder"},
+	}},
+	shapeListPrincipalPoliciesResponse: {Name: "ListPrincipalPoliciesResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "policies", Field: "Policies", Shape: shapePolicies},
+		{Name: "nextMarker", Field: "NextMarker", Shape: shapeMarker},
 	}},
 	shapeListPrincipalThingsRequest: {Name: "ListPrincipalThingsRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken, Location: awsapi.Querystring},
@@ -733,6 +795,16 @@ var shapes = []awsapi.Shape{
 	}},
 	shapeListPrincipalThingsResponse: {Name: "ListPrincipalThingsResponse", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "things", Field: "Things", Shape: shapeThingNameList},
+		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken},
+	}},
+	shapeListPrincipalThingsV2Request: {Name: "ListPrincipalThingsV2Request", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken, Location: awsapi.Querystring},
+		{Name: "maxResults", Field: "MaxResults", Shape: shapeRegistryMaxResults, Location: awsapi.Querystring},
+		{Name: "principal", Field: "Principal", Shape: shapePrincipal, Location: awsapi.Header, LocationName: "x-amzn-principal", Required: true},
+		{Name: "thingPrincipalType", Field: "ThingPrincipalType", Shape: shapeThingPrincipalType, Location: awsapi.Querystring},
+	}},
+	shapeListPrincipalThingsV2Response: {Name: "ListPrincipalThingsV2Response", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "principalThingObjects", Field: "PrincipalThingObjects", Shape: shapePrincipalThingObjects},
 		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken},
 	}},
 	shapeListRoleAliasesRequest: {Name: "ListRoleAliasesRequest", Type: awsapi.Structure, Members: []awsapi.Member{
@@ -770,6 +842,16 @@ var shapes = []awsapi.Shape{
 		{Name: "principals", Field: "Principals", Shape: shapePrincipals},
 		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken},
 	}},
+	shapeListThingPrincipalsV2Request: {Name: "ListThingPrincipalsV2Request", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken, Location: awsapi.Querystring},
+		{Name: "maxResults", Field: "MaxResults", Shape: shapeRegistryMaxResults, Location: awsapi.Querystring},
+		{Name: "thingName", Field: "ThingName", Shape: shapeThingName, Location: awsapi.URI, Required: true},
+		{Name: "thingPrincipalType", Field: "ThingPrincipalType", Shape: shapeThingPrincipalType, Location: awsapi.Querystring},
+	}},
+	shapeListThingPrincipalsV2Response: {Name: "ListThingPrincipalsV2Response", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingPrincipalObjects", Field: "ThingPrincipalObjects", Shape: shapeThingPrincipalObjects},
+		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken},
+	}},
 	shapeListThingsRequest: {Name: "ListThingsRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken, Location: awsapi.Querystring},
 		{Name: "maxResults", Field: "MaxResults", Shape: shapeRegistryMaxResults, Location: awsapi.Querystring},
@@ -802,19 +884,24 @@ var shapes = []awsapi.Shape{
 		{Name: "isDefaultVersion", Field: "IsDefaultVersion", Shape: shapeIsDefaultVersion},
 		{Name: "createDate", Field: "CreateDate", Shape: shapeDateType},
 	}},
-	shapePolicyVersionId:    {Name: "PolicyVersionId", Type: awsapi.String, Pattern: "[0-9]+"},
-	shapePolicyVersions:     {Name: "PolicyVersions", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePolicyVersion}},
-	shapePrincipal:          {Name: "Principal", Type: awsapi.String},
-	shapePrincipalArn:       {Name: "PrincipalArn", Type: awsapi.String},
-	shapePrincipals:         {Name: "Principals", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePrincipalArn}},
-	shapePrivateKey:         {Name: "PrivateKey", Type: awsapi.String, HasMin: true, Min: 1, Sensitive: true},
-	shapePublicKey:          {Name: "PublicKey", Type: awsapi.String, HasMin: true, Min: 1},
-	shapeRecursive:          {Name: "Recursive", Type: awsapi.Boolean},
-	shapeRegistryMaxResults: {Name: "RegistryMaxResults", Type: awsapi.Integer, HasMin: true, Min: 1, HasMax: true, Max: 250},
-	shapeRemoveThingType:    {Name: "RemoveThingType", Type: awsapi.Boolean},
-	shapeResourceArn:        {Name: "ResourceArn", Type: awsapi.String},
-	shapeRoleAlias:          {Name: "RoleAlias", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: `[\w=,@-]+`},
-	shapeRoleAliasArn:       {Name: "RoleAliasArn", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 2048},
+	shapePolicyVersionId: {Name: "PolicyVersionId", Type: awsapi.String, Pattern: "[0-9]+"},
+	shapePolicyVersions:  {Name: "PolicyVersions", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePolicyVersion}},
+	shapePrincipal:       {Name: "Principal", Type: awsapi.String},
+	shapePrincipalArn:    {Name: "PrincipalArn", Type: awsapi.String},
+	shapePrincipalThingObject: {Name: "PrincipalThingObject", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingName", Field: "ThingName", Shape: shapeThingName, Required: true},
+		{Name: "thingPrincipalType", Field: "ThingPrincipalType", Shape: shapeThingPrincipalType},
+	}},
+	shapePrincipalThingObjects: {Name: "PrincipalThingObjects", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePrincipalThingObject}},
+	shapePrincipals:            {Name: "Principals", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePrincipalArn}},
+	shapePrivateKey:            {Name: "PrivateKey", Type: awsapi.String, HasMin: true, Min: 1, Sensitive: true},
+	shapePublicKey:             {Name: "PublicKey", Type: awsapi.String, HasMin: true, Min: 1},
+	shapeRecursive:             {Name: "Recursive", Type: awsapi.Boolean},
+	shapeRegistryMaxResults:    {Name: "RegistryMaxResults", Type: awsapi.Integer, HasMin: true, Min: 1, HasMax: true, Max: 250},
+	shapeRemoveThingType:       {Name: "RemoveThingType", Type: awsapi.Boolean},
+	shapeResourceArn:           {Name: "ResourceArn", Type: awsapi.String},
+	shapeRoleAlias:             {Name: "RoleAlias", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: `[\w=,@-]+`},
+	shapeRoleAliasArn:          {Name: "RoleAliasArn", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 2048},
 	shapeRoleAliasDescription: {Name: "RoleAliasDescription", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "roleAlias", Field: "RoleAlias", Shape: shapeRoleAlias},
 		{Name: "roleAliasArn", Field: "RoleAliasArn", Shape: shapeRoleAliasArn},
@@ -857,8 +944,13 @@ var shapes = []awsapi.Shape{
 	shapeThingId:            {Name: "ThingId", Type: awsapi.String},
 	shapeThingName:          {Name: "ThingName", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: "[a-zA-Z0-9:_-]+"},
 	shapeThingNameList:      {Name: "ThingNameList", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeThingName}},
-	shapeThingPrincipalType: {Name: "ThingPrincipalType", Type: awsapi.String, Enum: []string{"EXCLUSIVE_THING", "NON_EXCLUSIVE_THING"}},
-	shapeThingTypeName:      {Name: "ThingTypeName", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: "[a-zA-Z0-9:_-]+"},
+	shapeThingPrincipalObject: {Name: "ThingPrincipalObject", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "principal", Field: "Principal", Shape: shapePrincipal, Required: true},
+		{Name: "thingPrincipalType", Field: "ThingPrincipalType", Shape: shapeThingPrincipalType},
+	}},
+	shapeThingPrincipalObjects: {Name: "ThingPrincipalObjects", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeThingPrincipalObject}},
+	shapeThingPrincipalType:    {Name: "ThingPrincipalType", Type: awsapi.String, Enum: []string{"EXCLUSIVE_THING", "NON_EXCLUSIVE_THING"}},
+	shapeThingTypeName:         {Name: "ThingTypeName", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: "[a-zA-Z0-9:_-]+"},
 	shapeTransferData: {Name: "TransferData", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "transferMessage", Field: "TransferMessage", Shape: shapeMessage},
 		{Name: "rejectReason", Field: "RejectReason", Shape: shapeMessage},

@@ -16,6 +16,16 @@ type AttachPolicyInput struct {
 type AttachPolicyOutput struct {
 }
 
+// AttachPrincipalPolicyInput is the input of AttachPrincipalPolicy.
+type AttachPrincipalPolicyInput struct {
+	PolicyName *string // required
+	Principal  *string // required
+}
+
+// AttachPrincipalPolicyOutput is the output of AttachPrincipalPolicy.
+type AttachPrincipalPolicyOutput struct {
+}
+
 // AttachThingPrincipalInput is the input of AttachThingPrincipal.
 type AttachThingPrincipalInput struct {
 	ThingName          *string // required
@@ -217,6 +227,16 @@ type DetachPolicyInput struct {
 type DetachPolicyOutput struct {
 }
 
+// DetachPrincipalPolicyInput is the input of DetachPrincipalPolicy.
+type DetachPrincipalPolicyInput struct {
+	PolicyName *string // required
+	Principal  *string // required
+}
+
+// DetachPrincipalPolicyOutput is the output of DetachPrincipalPolicy.
+type DetachPrincipalPolicyOutput struct {
+}
+
 // DetachThingPrincipalInput is the input of DetachThingPrincipal.
 type DetachThingPrincipalInput struct {
 	ThingName *string // required
@@ -225,6 +245,18 @@ type DetachThingPrincipalInput struct {
 
 // DetachThingPrincipalOutput is the output of DetachThingPrincipal.
 type DetachThingPrincipalOutput struct {
+}
+
+// GetEffectivePoliciesInput is the input of GetEffectivePolicies.
+type GetEffectivePoliciesInput struct {
+	Principal             *string
+	CognitoIdentityPoolId *string
+	ThingName             *string
+}
+
+// GetEffectivePoliciesOutput is the output of GetEffectivePolicies.
+type GetEffectivePoliciesOutput struct {
+	EffectivePolicies []EffectivePolicy
 }
 
 // GetPolicyInput is the input of GetPolicy.
@@ -301,6 +333,20 @@ type ListPoliciesOutput struct {
 	NextMarker *string
 }
 
+// ListPolicyPrincipalsInput is the input of ListPolicyPrincipals.
+type ListPolicyPrincipalsInput struct {
+	PolicyName     *string // required
+	Marker         *string
+	PageSize       *int32
+	AscendingOrder *bool
+}
+
+// ListPolicyPrincipalsOutput is the output of ListPolicyPrincipals.
+type ListPolicyPrincipalsOutput struct {
+	Principals []string
+	NextMarker *string
+}
+
 // ListPolicyVersionsInput is the input of ListPolicyVersions.
 type ListPolicyVersionsInput struct {
 	PolicyName *string // required
@@ -309,6 +355,20 @@ type ListPolicyVersionsInput struct {
 // ListPolicyVersionsOutput is the output of ListPolicyVersions.
 type ListPolicyVersionsOutput struct {
 	PolicyVersions []PolicyVersion
+}
+
+// ListPrincipalPoliciesInput is the input of ListPrincipalPolicies.
+type ListPrincipalPoliciesInput struct {
+	Principal      *string // required
+	Marker         *string
+	PageSize       *int32
+	AscendingOrder *bool
+}
+
+// ListPrincipalPoliciesOutput is the output of ListPrincipalPolicies.
+type ListPrincipalPoliciesOutput struct {
+	Policies   []Policy
+	NextMarker *string
 }
 
 // ListPrincipalThingsInput is the input of ListPrincipalThings.
@@ -322,6 +382,20 @@ type ListPrincipalThingsInput struct {
 type ListPrincipalThingsOutput struct {
 	Things    []string
 	NextToken *string
+}
+
+// ListPrincipalThingsV2Input is the input of ListPrincipalThingsV2.
+type ListPrincipalThingsV2Input struct {
+	NextToken          *string
+	MaxResults         *int32
+	Principal          *string // required
+	ThingPrincipalType *string
+}
+
+// ListPrincipalThingsV2Output is the output of ListPrincipalThingsV2.
+type ListPrincipalThingsV2Output struct {
+	PrincipalThingObjects []PrincipalThingObject
+	NextToken             *string
 }
 
 // ListRoleAliasesInput is the input of ListRoleAliases.
@@ -373,6 +447,20 @@ type ListThingPrincipalsInput struct {
 type ListThingPrincipalsOutput struct {
 	Principals []string
 	NextToken  *string
+}
+
+// ListThingPrincipalsV2Input is the input of ListThingPrincipalsV2.
+type ListThingPrincipalsV2Input struct {
+	NextToken          *string
+	MaxResults         *int32
+	ThingName          *string // required
+	ThingPrincipalType *string
+}
+
+// ListThingPrincipalsV2Output is the output of ListThingPrincipalsV2.
+type ListThingPrincipalsV2Output struct {
+	ThingPrincipalObjects []ThingPrincipalObject
+	NextToken             *string
 }
 
 // ListThingsInput is the input of ListThings.
@@ -496,6 +584,13 @@ type CertificateValidity struct {
 	NotAfter  *time.Time
 }
 
+// EffectivePolicy is the shape EffectivePolicy.
+type EffectivePolicy struct {
+	PolicyName     *string
+	PolicyArn      *string
+	PolicyDocument *string
+}
+
 // KeyPair is the shape KeyPair.
 type KeyPair struct {
 	PublicKey  *string
@@ -513,6 +608,12 @@ type PolicyVersion struct {
 	VersionId        *string
 	IsDefaultVersion *bool
 	CreateDate       *time.Time
+}
+
+// PrincipalThingObject is the shape PrincipalThingObject.
+type PrincipalThingObject struct {
+	ThingName          *string
+	ThingPrincipalType *string
 }
 
 // RoleAliasDescription is the shape RoleAliasDescription.
@@ -539,6 +640,12 @@ type ThingAttribute struct {
 	ThingArn      *string
 	Attributes    map[string]string
 	Version       *int64
+}
+
+// ThingPrincipalObject is the shape ThingPrincipalObject.
+type ThingPrincipalObject struct {
+	Principal          *string
+	ThingPrincipalType *string
 }
 
 // TransferData is the shape TransferData.
