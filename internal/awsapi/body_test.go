@@ -389,7 +389,7 @@ func signedRequest(tb testing.TB, kind, text string) (*http.Request, []byte) {
 	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+goodScope+", SignedHeaders="+names+", Signature="+previous)
 	var body bytes.Buffer
 	for _, chunk := range []string{text, ""} {
-		previous = signText(tb, "AWS4-HMAC-SHA256-PAYLOAD", previous+"\n"+emptyHash+"\n"+awsapi.HashOf([]byte(chunk)))
+		previous = signText(tb, "s3", "AWS4-HMAC-SHA256-PAYLOAD", previous+"\n"+emptyHash+"\n"+awsapi.HashOf([]byte(chunk)))
 		fmt.Fprintf(&body, "%x;chunk-signature=%s\r\n", len(chunk), previous)
 		if chunk != "" {
 			body.WriteString(chunk + "\r\n")
@@ -397,7 +397,7 @@ func signedRequest(tb testing.TB, kind, text string) (*http.Request, []byte) {
 	}
 	if trailer {
 		body.WriteString("x-amz-checksum-crc32:AAAAAA==\r\nx-amz-trailer-signature:" +
-			signText(tb, "AWS4-HMAC-SHA256-TRAILER", previous+"\n"+awsapi.HashOf([]byte("x-amz-checksum-crc32:AAAAAA==\n"))) + "\r\n")
+			signText(tb, "s3", "AWS4-HMAC-SHA256-TRAILER", previous+"\n"+awsapi.HashOf([]byte("x-amz-checksum-crc32:AAAAAA==\n"))) + "\r\n")
 	}
 	body.WriteString("\r\n")
 	return r, body.Bytes()

@@ -96,7 +96,8 @@ func appendCanonicalQuery(dst []byte, pairs []queryPair, presigned, dropToken bo
 //
 // S3 signs the path encoded once: strictly, or just as sent. The others sign
 // the sent path encoded once more, some after resolving dots and double
-// slashes, some after encoding strictly what they sent raw.
+// slashes, some after encoding strictly what they sent raw; curl before 8 signs
+// it as sent.
 func canonicalPaths(service, raw string, try func(string) bool) bool {
 	strict := encodeSegments(raw)
 	if service == "s3" {
@@ -110,8 +111,10 @@ func canonicalPaths(service, raw string, try func(string) bool) bool {
 	if clean := percentEncode(resolveDots(raw), "/"); clean != sent && try(clean) {
 		return true
 	}
-	twice := percentEncode(strict, "/")
-	return twice != sent && try(twice)
+	if twice := percentEncode(strict, "/"); twice != sent && try(twice) {
+		return true
+	}
+	return raw != sent && try(raw)
 }
 
 // encodeSegments decodes each segment of a raw path once and encodes it

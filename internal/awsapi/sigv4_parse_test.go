@@ -256,17 +256,23 @@ func TestSignedFramingHeaders(t *testing.T) {
 // signatureOf signs a canonical request of goodScope.
 func signatureOf(tb testing.TB, canonical string) string {
 	tb.Helper()
-	return signText(tb, "AWS4-HMAC-SHA256", awsapi.HashOf([]byte(canonical)))
+	return signatureFor(tb, "s3", canonical)
+}
+
+// signatureFor is signatureOf for another service.
+func signatureFor(tb testing.TB, service, canonical string) string {
+	tb.Helper()
+	return signText(tb, service, "AWS4-HMAC-SHA256", awsapi.HashOf([]byte(canonical)))
 }
 
 // signText signs the rest of a string to sign of goodScope.
-func signText(tb testing.TB, algorithm, rest string) string {
+func signText(tb testing.TB, service, algorithm, rest string) string {
 	tb.Helper()
 	key := []byte("AWS4" + testSecret)
-	for _, part := range []string{"20260301", "us-east-1", "s3", "aws4_request"} {
+	for _, part := range []string{"20260301", "us-east-1", service, "aws4_request"} {
 		key = mac(key, part)
 	}
-	return fmt.Sprintf("%x", mac(key, algorithm+"\n20260301T120000Z\n20260301/us-east-1/s3/aws4_request\n"+rest))
+	return fmt.Sprintf("%x", mac(key, algorithm+"\n20260301T120000Z\n20260301/us-east-1/"+service+"/aws4_request\n"+rest))
 }
 
 // Clients write the path in several ways; each names the path that was sent.
@@ -295,6 +301,33 @@ func TestPathForms(t *testing.T) {
 		r.RequestURI = tc.sent
 		r.Header.Set("Authorization", strings.Replace(goodHeader, emptyHash,
 			signatureOf(t, "GET\n"+tc.signed+"\n\nhost:localhost\nx-amz-date:20260301T120000Z\n\nhost;x-amz-date\n"+emptyHash), 1))
+		err := verify(r, awsapi.Check{Secret: testSecret, Payload: emptyHash, Now: testTime()})
+		if (err == nil) != tc.want {
+			t.Errorf("sent %s, signed %s: %v", tc.sent, tc.signed, err)
+		}
+	}
+}
+
+func TestPathFormsOfOtherServices(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		sent, signed string
+		want         bool
+	}{
+		{"/things/t%3A1", "/things/t%253A1", true}, // the SDKs
+		{"/things/t:1", "/things/t%3A1", true},
+		{"/things/t:1", "/things/t%253A1", true},
+		{"/things/t:1", "/things/t:1", true}, // curl 7
+		{"/things/t%3A1", "/things/t%3A1", true},
+		{"/things//t", "/things/t", true}, // resolved; never routed
+		{"/things/a%2Fb", "/things/a/b", false},
+		{"/things/t", "/things/u", false},
+	} {
+		r := headerRequest("")
+		r.RequestURI = tc.sent
+		scope := strings.Replace(goodHeader, "/s3/", "/iot/", 1)
+		r.Header.Set("Authorization", strings.Replace(scope, emptyHash,
+			signatureFor(t, "iot", "GET\n"+tc.signed+"\n\nhost:localhost\nx-amz-date:20260301T120000Z\n\nhost;x-amz-date\n"+emptyHash), 1))
 		err := verify(r, awsapi.Check{Secret: testSecret, Payload: emptyHash, Now: testTime()})
 		if (err == nil) != tc.want {
 			t.Errorf("sent %s, signed %s: %v", tc.sent, tc.signed, err)
