@@ -279,14 +279,14 @@ func TestIoTOldPolicyOperations(t *testing.T) {
 	arn := must[*iot.CreateKeysAndCertificateOutput](t)(c.CreateKeysAndCertificate(ctx, &iot.CreateKeysAndCertificateInput{})).CertificateArn
 	name := aws.String("p")
 	must[*iot.CreatePolicyOutput](t)(c.CreatePolicy(ctx, &iot.CreatePolicyInput{PolicyName: name, PolicyDocument: aws.String(iotAllow)}))
-	must[*iot.AttachPrincipalPolicyOutput](t)(c.AttachPrincipalPolicy(ctx, &iot.AttachPrincipalPolicyInput{PolicyName: name, Principal: arn}))
-	if l := must[*iot.ListPrincipalPoliciesOutput](t)(c.ListPrincipalPolicies(ctx, &iot.ListPrincipalPoliciesInput{Principal: arn})); len(l.Policies) != 1 || *l.Policies[0].PolicyName != "p" {
+	must[*iot.AttachPrincipalPolicyOutput](t)(c.AttachPrincipalPolicy(ctx, &iot.AttachPrincipalPolicyInput{PolicyName: name, Principal: arn}))                                                   //nolint:staticcheck // the old name is what is tested
+	if l := must[*iot.ListPrincipalPoliciesOutput](t)(c.ListPrincipalPolicies(ctx, &iot.ListPrincipalPoliciesInput{Principal: arn})); len(l.Policies) != 1 || *l.Policies[0].PolicyName != "p" { //nolint:staticcheck // the old name is what is tested
 		t.Errorf("%v", l.Policies)
 	}
-	if l := must[*iot.ListPolicyPrincipalsOutput](t)(c.ListPolicyPrincipals(ctx, &iot.ListPolicyPrincipalsInput{PolicyName: name})); !slices.Equal(l.Principals, []string{*arn}) {
+	if l := must[*iot.ListPolicyPrincipalsOutput](t)(c.ListPolicyPrincipals(ctx, &iot.ListPolicyPrincipalsInput{PolicyName: name})); !slices.Equal(l.Principals, []string{*arn}) { //nolint:staticcheck // the old name is what is tested
 		t.Errorf("%v", l.Principals)
 	}
-	must[*iot.DetachPrincipalPolicyOutput](t)(c.DetachPrincipalPolicy(ctx, &iot.DetachPrincipalPolicyInput{PolicyName: name, Principal: arn}))
+	must[*iot.DetachPrincipalPolicyOutput](t)(c.DetachPrincipalPolicy(ctx, &iot.DetachPrincipalPolicyInput{PolicyName: name, Principal: arn})) //nolint:staticcheck // the old name is what is tested
 	must[*iot.DeletePolicyOutput](t)(c.DeletePolicy(ctx, &iot.DeletePolicyInput{PolicyName: name}))
 }
 

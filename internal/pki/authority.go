@@ -48,6 +48,7 @@ type issuer struct {
 // The files of an authority, in the folder pki of the data folder.
 const (
 	folder         = "pki"
+	unfinished     = "pki.new-"
 	rootCertFile   = "root-ca.pem"
 	rootKeyFile    = "root-ca.key"
 	serversFile    = "servers-ca"
@@ -60,6 +61,9 @@ const (
 // it: all of it, or nothing.
 func Open(dataDir string, now func() time.Time, rand io.Reader) (*Authority, error) {
 	a := &Authority{dir: filepath.Join(dataDir, folder), now: now, rand: rand}
+	if err := removeUnfinished(dataDir); err != nil {
+		return nil, fmt.Errorf("clear an unfinished certificate authority: %w", err)
+	}
 	if _, err := os.Stat(a.dir); errors.Is(err, fs.ErrNotExist) {
 		if err := a.create(dataDir); err != nil {
 			return nil, fmt.Errorf("make the certificate authority: %w", err)
@@ -79,10 +83,22 @@ func (a *Authority) RootPEM() []byte {
 // RootFile returns the path of the file that holds the root certificate.
 func (a *Authority) RootFile() string { return filepath.Join(a.dir, rootCertFile) }
 
+// removeUnfinished removes what a crash left of create: keys that nobody uses.
+func removeUnfinished(dataDir string) error {
+	left, err := filepath.Glob(filepath.Join(dataDir, unfinished+"*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range left {
+		err = errors.Join(err, os.RemoveAll(path))
+	}
+	return err
+}
+
 // create makes the authority in a folder beside and renames that, so that a
 // crash leaves either no authority or a whole one.
 func (a *Authority) create(dataDir string) error {
-	tmp, err := os.MkdirTemp(dataDir, folder+".new-")
+	tmp, err := os.MkdirTemp(dataDir, unfinished)
 	if err != nil {
 		return err
 	}

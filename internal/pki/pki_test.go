@@ -91,6 +91,9 @@ func intermediates(t *testing.T, a *pki.Authority) *x509.CertPool {
 func TestAuthorityIsMadeOnceAndKept(t *testing.T) {
 	t.Parallel()
 	dir, c := t.TempDir(), newClock()
+	if err := os.MkdirAll(filepath.Join(dir, "pki.new-crash", "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	first, second := openAuthority(t, dir, c), openAuthority(t, dir, c)
 	if !bytes.Equal(first.RootPEM(), second.RootPEM()) {
 		t.Error("the root changed")

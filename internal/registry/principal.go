@@ -3,6 +3,8 @@ package registry
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
 	"github.com/sekisho-iot/sekisho/internal/policy"
@@ -25,22 +27,21 @@ type AttachedThing struct {
 
 // Thing returns the attached thing of that name, nil where it is not attached.
 func (p *Principal) Thing(name string) *AttachedThing {
-	for i := range p.Things {
-		if string(p.Things[i].Name) == name {
-			return &p.Things[i]
-		}
+	i, found := slices.BinarySearchFunc(p.Things, iot.ThingName(name), func(t AttachedThing, n iot.ThingName) int {
+		return strings.Compare(string(t.Name), string(n))
+	})
+	if !found {
+		return nil
 	}
-	return nil
+	return &p.Things[i]
 }
 
 // ForClient returns the thing that an MQTT connection is associated with: the
 // one of an exclusive attachment, else the attached one whose name is the
 // client ID. Where there is none, the text says why.
 func (p *Principal) ForClient(clientID string) (*AttachedThing, string) {
-	for i := range p.Things {
-		if p.Things[i].Type == ExclusiveThing {
-			return &p.Things[i], ""
-		}
+	if len(p.Things) == 1 && p.Things[0].Type == ExclusiveThing {
+		return &p.Things[0], ""
 	}
 	if t := p.Thing(clientID); t != nil {
 		return t, ""
@@ -109,6 +110,8 @@ func (r *Registry) tryAssemble(ctx context.Context, arn iot.ARN) (*assembled, er
 		}
 		a.Things[i] = AttachedThing{Thing: t, Type: at.Type, Incarnation: at.Incarnation}
 	}
+	// A database may order names by other rules.
+	slices.SortFunc(a.Things, func(x, y AttachedThing) int { return strings.Compare(string(x.Name), string(y.Name)) })
 	a.Policies = make(policy.Set, len(list.Policies))
 	for i, name := range list.Policies {
 		if a.Policies[i], err = r.compiled.Get(ctx, name); err != nil {

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"maps"
+	"strconv"
 	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
@@ -155,7 +156,7 @@ func (r *Registry) Things(ctx context.Context, f ThingFilter, p Page) ([]*Thing,
 	if f.TypeName != "" && !iot.ValidThingName(f.TypeName) {
 		return nil, "", iot.Errorf(iot.KindInvalid, "thing", "Invalid thing type name: %s", f.TypeName)
 	}
-	scope := "things\x00" + f.AttributeName + "\x00" + f.AttributeValue + "\x00" + f.TypeName
+	scope := "things\x00" + strconv.FormatBool(f.Prefix) + f.AttributeName + "\x00" + f.AttributeValue + "\x00" + f.TypeName
 	return listPage(scope, p, func(after string, limit int) ([]*Thing, error) {
 		return r.things.Things(ctx, f, iot.ThingName(after), limit)
 	}, func(t *Thing) string { return string(t.Name) })
