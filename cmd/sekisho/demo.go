@@ -112,7 +112,8 @@ func (d *demonstration) startServer(ctx context.Context) (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, exe, "serve", "--data", data, "--api-listen", "127.0.0.1:0",
+	cmd := exec.CommandContext(ctx, exe, //nolint:gosec // this program itself
+		"serve", "--data", data, "--api-listen", "127.0.0.1:0",
 		"--device-https-listen", "127.0.0.1:0", "--mqtt-listen", "", "--console-listen", "", "--log-format", "text")
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
@@ -191,7 +192,7 @@ func (d *demonstration) enroll(ctx context.Context) error {
 	if err := enroll(ctx, &sub, []string{demoThing, "--role-alias", demoAlias, "--out", out}); err != nil {
 		return fmt.Errorf("enroll: %w", err)
 	}
-	b, err := os.ReadFile(filepath.Join(out, deviceFile))
+	b, err := os.ReadFile(filepath.Join(out, deviceFile)) //nolint:gosec // our own temporary folder
 	if err != nil {
 		return err
 	}
@@ -202,7 +203,7 @@ func (d *demonstration) enroll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ca, err := os.ReadFile(filepath.Join(out, d.device.RootCA))
+	ca, err := os.ReadFile(filepath.Join(out, d.device.RootCA)) //nolint:gosec // our own temporary folder
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/sekisho-iot/sekisho/internal/client"
@@ -114,8 +115,8 @@ func (e *enrolment) checkFolder() error {
 // rollBack undoes what was done, newest first.
 func (e *enrolment) rollBack(ctx context.Context) error {
 	var err error
-	for i := len(e.undo) - 1; i >= 0; i-- {
-		err = errors.Join(err, e.undo[i](ctx))
+	for _, undo := range slices.Backward(e.undo) {
+		err = errors.Join(err, undo(ctx))
 	}
 	if err != nil {
 		return fmt.Errorf("undo: %w", err)
@@ -149,7 +150,7 @@ func (e *enrolment) run(ctx context.Context) error {
 	e.config.Thing, e.config.RoleAlias = e.thing, e.roleAlias
 	e.config.Region, e.config.Endpoints = info.Region, info.Endpoints
 	e.config.Certificate, e.config.PrivateKey, e.config.RootCA = certificateFile, privateKeyFile, rootCAFile
-	conf, err := json.MarshalIndent(e.config, "", "  ")
+	conf, err := json.MarshalIndent(e.config, "", "  ") //nolint:gosec // PrivateKey is the name of a file
 	if err != nil {
 		return err
 	}

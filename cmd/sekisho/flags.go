@@ -55,13 +55,13 @@ func (f *flags) withConfig() {
 func (f *flags) parse(args []string, n int) error {
 	var words []string
 	for {
-		if err := f.FlagSet.Parse(args); err != nil {
+		if err := f.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
 				return err
 			}
 			return usagef("%s", strings.ReplaceAll(err.Error(), "flag provided but not defined: -", "there is no flag --"))
 		}
-		rest := f.FlagSet.Args()
+		rest := f.Args()
 		if len(rest) == 0 {
 			break
 		}
@@ -81,7 +81,7 @@ func (f *flags) parse(args []string, n int) error {
 	if err := f.fill(); err != nil {
 		return err
 	}
-	return f.FlagSet.Parse(append([]string{"--"}, words...))
+	return f.Parse(append([]string{"--"}, words...))
 }
 
 // fill gives the flags that were not named their value from the environment or the file.

@@ -17,7 +17,7 @@ import (
 )
 
 // version is set by the build.
-var version = "" //nolint:gochecknoglobals // the linker writes it
+var version string
 
 // Exit codes of every command.
 const (

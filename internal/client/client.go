@@ -59,10 +59,14 @@ func FromEnviron(getenv func(string) string) (Config, error) {
 		CABundle:        first("AWS_CA_BUNDLE", "SEKISHO_ROOT_CA"),
 	}
 	var missing []string
-	for name, v := range map[string]string{"AWS_ENDPOINT_URL": c.Endpoint, "AWS_REGION": c.Region,
-		"AWS_ACCESS_KEY_ID": c.AccessKeyID, "AWS_SECRET_ACCESS_KEY": c.SecretAccessKey} {
-		if v == "" {
-			missing = append(missing, name)
+	for _, v := range [][2]string{
+		{"AWS_ENDPOINT_URL", c.Endpoint},
+		{"AWS_REGION", c.Region},
+		{"AWS_ACCESS_KEY_ID", c.AccessKeyID},
+		{"AWS_SECRET_ACCESS_KEY", c.SecretAccessKey},
+	} {
+		if v[1] == "" {
+			missing = append(missing, v[0])
 		}
 	}
 	if len(missing) > 0 {
@@ -87,7 +91,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("AWS_ENDPOINT_URL %q: not an http or https URL", cfg.Endpoint)
 	}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = time.Now //nolint:forbidigo // the documented default
 	}
 	tr := &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true}
 	if cfg.CABundle != "" {

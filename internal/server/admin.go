@@ -108,7 +108,7 @@ func readClient(dir string) (ClientSettings, error) {
 	if c.Endpoints, err = ReadEndpoints(dir); err != nil {
 		return c, err
 	}
-	b, err := os.ReadFile(filepath.Join(dir, adminFile))
+	b, err := os.ReadFile(filepath.Join(dir, adminFile)) //nolint:gosec // the folder that the operator named
 	if err != nil {
 		return c, err
 	}
@@ -117,11 +117,11 @@ func readClient(dir string) (ClientSettings, error) {
 
 // locked reports whether a server holds dir: a killed one leaves its files, but not its lock.
 func locked(dir string) bool {
-	f, err := os.Open(filepath.Join(dir, "lock"))
+	f, err := os.Open(filepath.Join(dir, lockFile)) //nolint:gosec // the folder that the operator named
 	if err != nil {
 		return false
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // read only
 	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
 }
 

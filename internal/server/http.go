@@ -35,8 +35,8 @@ func newHTTPServer(h http.Handler, conf *tls.Config, log *slog.Logger) *http.Ser
 }
 
 // stopHTTP drains, and cuts what does not end in time.
-func stopHTTP(s *http.Server) error {
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+func stopHTTP(ctx context.Context, s *http.Server) error {
+	ctx, cancel := context.WithTimeout(ctx, shutdownTimeout)
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {
 		return s.Close()

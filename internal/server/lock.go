@@ -9,16 +9,18 @@ import (
 	"syscall"
 )
 
+const lockFile = "lock"
+
 // dataLock keeps a second server out of the data folder for as long as this one lives.
 type dataLock struct{ f *os.File }
 
 func lockData(dir string) (*dataLock, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the folder that the operator named
 	if err != nil {
 		return nil, fmt.Errorf("data folder %s: %w", dir, err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		defer f.Close()
+		defer f.Close() //nolint:errcheck // nothing was written
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			b := make([]byte, 32)
 			n, _ := f.Read(b)
@@ -49,7 +51,7 @@ func makeDataDir(dir string) error {
 		return fmt.Errorf("data folder %s is not a folder", dir)
 	}
 	if st.Mode().Perm()&0o077 != 0 {
-		if err := os.Chmod(dir, 0o700); err != nil {
+		if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a folder needs x
 			return fmt.Errorf("data folder %s is open to other users and cannot be closed: %w", dir, err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -79,45 +80,64 @@ func New(ctx context.Context, o Options) (_ *Server, err error) {
 	if err := s.fixSettings(ctx); err != nil {
 		return nil, err
 	}
+	r, err := s.openRooms(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, invalidate := range []func(iot.Change){
+		r.things.Invalidate, r.certificates.Invalidate, r.identities.Invalidate, r.aliases.Invalidate, r.objects.Invalidate,
+	} {
+		changes.Subscribe(invalidate)
+	}
+	if err := s.prepareAdmin(ctx, r.identities); err != nil {
+		return nil, err
+	}
+	return s, s.openFronts(r)
+}
+
+// rooms are the services.
+type rooms struct {
+	authority    *pki.Authority
+	things       *registry.Registry
+	certificates *pki.Certificates
+	identities   *iam.Service
+	tokens       sts.Config
+	aliases      *sts.RoleAliases
+	objects      *s3.Service
+}
+
+// openRooms makes every service over the database.
+func (s *Server) openRooms(ctx context.Context) (*rooms, error) {
+	o, region := &s.opts, s.opts.Region
 	keys, err := sts.OpenKeyRing(filepath.Join(o.Data, keyRingFile), o.Rand, o.Now)
 	if err != nil {
 		return nil, err
 	}
-	authority, err := pki.Open(o.Data, o.Now, o.Rand)
-	if err != nil {
-		return nil, err
-	}
-	serverCert, err := s.serverCertificate(authority)
-	if err != nil {
+	r := &rooms{}
+	if r.authority, err = pki.Open(o.Data, o.Now, o.Rand); err != nil {
 		return nil, err
 	}
 	pool := pki.NewKeyPool(readyKeys, readyDelay, o.Rand)
 	s.stop(func() error { pool.Close(); return nil })
-
-	region := s.opts.Region
-	things := registry.New(registry.Config{
+	r.things = registry.New(registry.Config{
 		Things: s.db.Registry(), Policies: s.db.Registry(), Tags: s.db.Registry(),
 		Account: s.account, Region: region, Now: o.Now, Rand: o.Rand,
 	})
-	certificates := pki.New(pki.Config{
-		Store: s.db.Certificates(), Authority: authority, Keys: pool,
+	r.certificates = pki.New(pki.Config{
+		Store: s.db.Certificates(), Authority: r.authority, Keys: pool,
 		Account: s.account, Region: region, Now: o.Now, Rand: o.Rand,
 	})
-	identities, err := iam.New(iam.Config{
+	r.identities, err = iam.New(iam.Config{
 		Account: s.account, Store: s.db.IAM(), Sealer: keys.Sealer(sts.ForAccessKeys), Now: o.Now, Random: o.Rand, Logger: o.Logger,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := s.prepareAdmin(ctx, identities); err != nil {
-		return nil, err
-	}
-	tokens := sts.Config{
+	r.tokens = sts.Config{
 		Account: s.account, Region: region, Keys: keys, Now: o.Now,
-		Directory: directory{identities}, Devices: devices{certificates, things},
+		Directory: directory{r.identities}, Devices: devices{r.certificates, r.things},
 	}
-	aliases := sts.NewRoleAliases(s.account, region, s.db.STS(), o.Now)
-	authenticator := sts.NewAuthenticator(tokens)
+	r.aliases = sts.NewRoleAliases(s.account, region, s.db.STS(), o.Now)
 	engine, err := local.Open(ctx, local.Config{
 		Dir: filepath.Join(o.Data, objectsDir), Store: s.db.Objects(), Fast: o.S3Durability == "fast",
 		Now: o.Now, Rand: o.Rand, Log: o.Logger,
@@ -126,38 +146,43 @@ func New(ctx context.Context, o Options) (_ *Server, err error) {
 		return nil, err
 	}
 	s.stop(engine.Close)
-	objects := s3.New(s3.Config{Store: s.db.Buckets(), Engine: engine, Region: region, Now: o.Now, Rand: o.Rand, Log: o.Logger})
-	for _, invalidate := range []func(iot.Change){
-		things.Invalidate, certificates.Invalidate, identities.Invalidate, aliases.Invalidate, objects.Invalidate,
-	} {
-		changes.Subscribe(invalidate)
-	}
+	r.objects = s3.New(s3.Config{Store: s.db.Buckets(), Engine: engine, Region: region, Now: o.Now, Rand: o.Rand, Log: o.Logger})
+	return r, nil
+}
 
+// openFronts makes the HTTP servers; nothing listens yet.
+func (s *Server) openFronts(r *rooms) error {
+	o := &s.opts
+	serverCert, err := s.serverCertificate(r.authority)
+	if err != nil {
+		return err
+	}
 	s.metrics = telemetry.NewMetrics(o.Version)
-	own := &ownHandler{rootPEM: authority.RootPEM(), metrics: s.metrics, ready: s.db.Ping}
+	authenticator := sts.NewAuthenticator(r.tokens)
+	own := &ownHandler{rootPEM: r.authority.RootPEM(), metrics: s.metrics, ready: s.db.Ping}
 	front, err := api.New(api.Options{
 		Services: []api.Service{
-			api.IoT(things, certificates, aliases, s.deviceEndpoint),
-			api.IAM(identities),
-			api.STS(sts.NewAssumer(tokens, o.Logger)),
-			api.S3(objects),
-			api.Sekisho(s.info, &api.Explainer{Registry: things, Certificates: certificates, Sessions: authenticator, S3: objects}),
+			api.IoT(r.things, r.certificates, r.aliases, s.deviceEndpoint),
+			api.IAM(r.identities),
+			api.STS(sts.NewAssumer(r.tokens, o.Logger)),
+			api.S3(r.objects),
+			api.Sekisho(s.info, &api.Explainer{Registry: r.things, Certificates: r.certificates, Sessions: authenticator, S3: r.objects}),
 		},
-		Authenticator: authenticator, Account: s.account, Region: region, PublicHosts: o.PublicHosts,
+		Authenticator: authenticator, Account: s.account, Region: o.Region, PublicHosts: o.PublicHosts,
 		Own: own.handler(), Observer: s.metrics, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.api = newHTTPServer(front, apiTLS(serverCert), o.Logger)
 	credentials := api.NewCredentialEndpoint(api.CredentialOptions{
-		Provider: sts.NewProvider(tokens, aliases, o.Logger), PublicHosts: o.PublicHosts,
+		Provider: sts.NewProvider(r.tokens, r.aliases, o.Logger), PublicHosts: o.PublicHosts,
 		Observer: s.metrics, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
 	})
 	s.device = newHTTPServer(credentials, deviceTLS(serverCert), o.Logger)
 	s.device.ConnContext = credentials.ConnContext
 	serveALPNHTTP(s.device)
-	return s, nil
+	return nil
 }
 
 // openData makes the data folder this process's own.
@@ -250,8 +275,8 @@ func (s *Server) Close() error {
 	s.onStop, s.stopped = nil, true
 	s.mu.Unlock()
 	var err error
-	for i := len(stops) - 1; i >= 0; i-- {
-		err = errors.Join(err, stops[i]())
+	for _, stop := range slices.Backward(stops) {
+		err = errors.Join(err, stop())
 	}
 	return err
 }
@@ -283,7 +308,7 @@ func (s *Server) Start(ctx context.Context, failed chan<- error) error {
 			return err
 		}
 		e.API = l.Addr().String()
-		s.run(s.api, newSplitListener(l, s.api.TLSConfig, s.opts.refusePlainHTTP()), failed)
+		s.run(ctx, s.api, newSplitListener(l, s.api.TLSConfig, s.opts.refusePlainHTTP()), failed)
 	}
 	if s.opts.DeviceHTTPSListen != "" {
 		l, err := s.listen(ctx, "--device-https-listen", s.opts.DeviceHTTPSListen)
@@ -291,7 +316,7 @@ func (s *Server) Start(ctx context.Context, failed chan<- error) error {
 			return err
 		}
 		e.DeviceHTTPS = l.Addr().String()
-		s.run(s.device, tls.NewListener(l, s.device.TLSConfig), failed)
+		s.run(ctx, s.device, tls.NewListener(l, s.device.TLSConfig), failed)
 	}
 	s.mu.Lock()
 	s.endpoints = e
@@ -323,7 +348,7 @@ func (s *Server) listen(ctx context.Context, flag, addr string) (net.Listener, e
 }
 
 // run serves l in the background until the server stops.
-func (s *Server) run(h *http.Server, l net.Listener, failed chan<- error) {
+func (s *Server) run(ctx context.Context, h *http.Server, l net.Listener, failed chan<- error) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := serveHTTP(h, l); err != nil {
@@ -331,7 +356,7 @@ func (s *Server) run(h *http.Server, l net.Listener, failed chan<- error) {
 		}
 	})
 	s.stop(func() error {
-		err := stopHTTP(h)
+		err := stopHTTP(context.WithoutCancel(ctx), h)
 		wg.Wait()
 		return err
 	})

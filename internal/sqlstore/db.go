@@ -49,7 +49,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		cfg.Readers = 4
 	}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = time.Now //nolint:forbidigo // the documented default
 	}
 	pool, err := sql.Open("sqlite", dsn(cfg))
 	if err != nil {
@@ -134,6 +134,10 @@ func (d *DB) Ping(ctx context.Context) error {
 type conn struct {
 	c     *sql.Conn
 	stmts map[string]*sql.Stmt
+
+	// Statements run under a context that never ends: cancelling one would roll
+	// back everybody's part of a grouped transaction, and costs a goroutine each.
+	forever context.Context //nolint:containedctx // see above
 }
 
 func (d *DB) newConn(ctx context.Context) (*conn, error) {
@@ -141,7 +145,7 @@ func (d *DB) newConn(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{c: c, stmts: map[string]*sql.Stmt{}}, nil
+	return &conn{c: c, stmts: map[string]*sql.Stmt{}, forever: context.WithoutCancel(ctx)}, nil
 }
 
 func (c *conn) close() error {
@@ -152,14 +156,11 @@ func (c *conn) close() error {
 	return errors.Join(err, c.c.Close())
 }
 
-// Statements run under the background context: cancelling one would roll back
-// everybody's part of a grouped transaction, and costs a goroutine each.
-
 func (c *conn) prepare(query string) (*sql.Stmt, error) {
 	if s, ok := c.stmts[query]; ok {
 		return s, nil
 	}
-	s, err := c.c.PrepareContext(context.Background(), query)
+	s, err := c.c.PrepareContext(c.forever, query)
 	if err != nil {
 		return nil, err
 	}
@@ -195,27 +196,27 @@ func (r row) Scan(dest ...any) error {
 }
 
 func (c *conn) query(query string, args ...any) (*sql.Rows, error) {
-	s, err := c.prepare(query)
+	s, err := c.prepare(query) //nolint:sqlclosecheck // kept with the connection
 	if err != nil {
 		return nil, err
 	}
-	return s.QueryContext(context.Background(), args...)
+	return s.QueryContext(c.forever, args...)
 }
 
 func (c *conn) queryRow(query string, args ...any) row {
-	s, err := c.prepare(query)
+	s, err := c.prepare(query) //nolint:sqlclosecheck // kept with the connection
 	if err != nil {
 		return row{err: err}
 	}
-	return row{r: s.QueryRowContext(context.Background(), args...)}
+	return row{r: s.QueryRowContext(c.forever, args...)}
 }
 
 func (c *conn) exec(query string, args ...any) (sql.Result, error) {
-	s, err := c.prepare(query)
+	s, err := c.prepare(query) //nolint:sqlclosecheck // kept with the connection
 	if err != nil {
 		return nil, err
 	}
-	return s.ExecContext(context.Background(), args...)
+	return s.ExecContext(c.forever, args...)
 }
 
 // read runs fn on one snapshot of the database.

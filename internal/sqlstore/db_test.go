@@ -160,7 +160,7 @@ func BenchmarkWrite(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer d.Close()
+	b.Cleanup(func() { _ = d.Close() })
 	var mu sync.Mutex
 	n := 0
 	b.SetParallelism(8)
