@@ -52,10 +52,6 @@ func (r *s3Rows) copyRefusal(ctx context.Context, c *Call, from *s3.Bucket, err 
 }
 
 func (r *s3Rows) copyObject(ctx context.Context, c *Call, in *m.CopyObjectInput) (*m.CopyObjectOutput, error) {
-	key, err := keyOf(in.Key)
-	if err != nil {
-		return nil, err
-	}
 	if err := refuseUnsupported(c.HTTP.Header); err != nil {
 		return nil, err
 	}
@@ -64,7 +60,7 @@ func (r *s3Rows) copyObject(ctx context.Context, c *Call, in *m.CopyObjectInput)
 		return nil, err
 	}
 	copied := &s3.CopyInput{
-		Bucket: b, Key: key, BeforeCommit: c.Recheck,
+		Bucket: b, Key: deref(in.Key), BeforeCommit: c.Recheck,
 		FromIf: readConditions(in.CopySourceIfMatch, in.CopySourceIfNoneMatch, in.CopySourceIfModifiedSince, in.CopySourceIfUnmodifiedSince),
 	}
 	if copied.If, err = writeConditions(in.IfMatch, in.IfNoneMatch); err != nil {

@@ -183,7 +183,7 @@ func setStored(h http.Header, stored *s3.Headers) {
 		}
 	}
 	for k, v := range stored.Meta {
-		h.Set("X-Amz-Meta-"+k, v)
+		h["x-amz-meta-"+strings.ToLower(k)] = []string{v} // clients show the name as it is written here
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"net/http"
 	"strings"
-	"unicode/utf8"
 
 	m "github.com/sekisho-iot/sekisho/internal/api/model/s3"
 	"github.com/sekisho-iot/sekisho/internal/awsapi"
@@ -37,19 +36,7 @@ func (r *s3Rows) objectRows() []Operation {
 	}
 }
 
-// keyOf returns the key as it was sent. What is not UTF-8 could not be listed.
-func keyOf(key *string) (string, error) {
-	if !utf8.ValidString(deref(key)) {
-		return "", refuse("InvalidURI", http.StatusBadRequest, "Couldn't parse the specified URI.")
-	}
-	return deref(key), nil
-}
-
 func (r *s3Rows) putObject(ctx context.Context, c *Call, in *m.PutObjectInput) (*m.PutObjectOutput, error) {
-	key, err := keyOf(in.Key)
-	if err != nil {
-		return nil, err
-	}
 	if err := refuseUnsupported(c.HTTP.Header); err != nil {
 		return nil, err
 	}
@@ -57,7 +44,7 @@ func (r *s3Rows) putObject(ctx context.Context, c *Call, in *m.PutObjectInput) (
 	if err != nil {
 		return nil, err
 	}
-	put := &s3.PutInput{Bucket: b, Key: key, Headers: s3.Headers{
+	put := &s3.PutInput{Bucket: b, Key: deref(in.Key), Headers: s3.Headers{
 		ContentType: deref(in.ContentType), CacheControl: deref(in.CacheControl),
 		ContentDisposition: deref(in.ContentDisposition), ContentEncoding: plainEncoding(in.ContentEncoding),
 		ContentLanguage: deref(in.ContentLanguage), Expires: deref(in.Expires), Meta: in.Metadata,

@@ -27,10 +27,6 @@ func (r *s3Rows) uploadRows() []Operation {
 }
 
 func (r *s3Rows) createUpload(ctx context.Context, c *Call, in *m.CreateMultipartUploadInput) (*m.CreateMultipartUploadOutput, error) {
-	key, err := keyOf(in.Key)
-	if err != nil {
-		return nil, err
-	}
 	if err := refuseUnsupported(c.HTTP.Header); err != nil {
 		return nil, err
 	}
@@ -38,7 +34,7 @@ func (r *s3Rows) createUpload(ctx context.Context, c *Call, in *m.CreateMultipar
 	if err != nil {
 		return nil, err
 	}
-	create := &s3.CreateUploadInput{Bucket: b, Key: key, ChecksumType: s3.ChecksumType(deref(in.ChecksumType)), Headers: s3.Headers{
+	create := &s3.CreateUploadInput{Bucket: b, Key: deref(in.Key), ChecksumType: s3.ChecksumType(deref(in.ChecksumType)), Headers: s3.Headers{
 		ContentType: deref(in.ContentType), CacheControl: deref(in.CacheControl),
 		ContentDisposition: deref(in.ContentDisposition), ContentEncoding: plainEncoding(in.ContentEncoding),
 		ContentLanguage: deref(in.ContentLanguage), Expires: deref(in.Expires), Meta: in.Metadata,

@@ -36,8 +36,10 @@ func (s *BucketStore) CreateBucket(ctx context.Context, b s3.BucketRecord) error
 			return err
 		}
 		if n == 0 {
-			return &iot.Error{Kind: iot.KindExists, Resource: "bucket", ID: b.Name,
-				Message: "Your previous request to create the named bucket succeeded and you already own it."}
+			return &iot.Error{
+				Kind: iot.KindExists, Resource: "bucket", ID: b.Name,
+				Message: "Your previous request to create the named bucket succeeded and you already own it.",
+			}
 		}
 		x.changed(iot.ChangeBucket, b.Name)
 		return nil

@@ -158,7 +158,7 @@ func (g *generator) shapeFields(name string) fields {
 			f = append(f, field{"Has" + l.name, true}, field{l.name, int(*l.v)})
 		}
 	}
-	f = append(f, field{"Pattern", s.Pattern}, field{"Enum", s.Enum}, field{"TimeFormat", timeFormat(s.TimestampFormat)},
+	f = append(f, field{"Pattern", s.Pattern}, field{"Enum", enum(name, s)}, field{"TimeFormat", timeFormat(s.TimestampFormat)},
 		field{"Flattened", s.Flattened}, field{"Sensitive", s.Sensitive})
 	switch s.Type {
 	case "list":
@@ -170,6 +170,15 @@ func (g *generator) shapeFields(name string) fields {
 			field{"XMLPrefix", s.XMLNamespace.Prefix}, field{"XMLNamespace", s.XMLNamespace.URI}, field{"Members", g.members(s)})
 	}
 	return f
+}
+
+// enum returns the values that decoding holds a shape to. For two of S3's the
+// service has errors of its own, and the model lacks us-east-1.
+func enum(name string, s *shape) []string {
+	if name == "BucketLocationConstraint" || name == "StorageClass" {
+		return nil
+	}
+	return s.Enum
 }
 
 func (g *generator) members(s *shape) raw {

@@ -589,7 +589,7 @@ var shapes = []awsapi.Shape{
 		{Name: "Type", Field: "Type", Shape: shapeBucketType},
 	}},
 	shapeBucketKeyEnabled:          {Name: "BucketKeyEnabled", Type: awsapi.Boolean},
-	shapeBucketLocationConstraint:  {Name: "BucketLocationConstraint", Type: awsapi.String, Enum: []string{"af-south-1", "ap-east-1", "ap-east-2", "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-south-2", "ap-southeast-1", "ap-southeast-2", "ap-southeast-3", "ap-southeast-4", "ap-southeast-5", "ap-southeast-6", "ap-southeast-7", "ca-central-1", "ca-west-1", "cn-north-1", "cn-northwest-1", "EU", "eu-central-1", "eu-central-2", "eu-north-1", "eu-south-1", "eu-south-2", "eu-west-1", "eu-west-2", "eu-west-3", "il-central-1", "me-central-1", "me-south-1", "mx-central-1", "sa-east-1", "us-east-2", "us-gov-east-1", "us-gov-west-1", "us-west-1", "us-west-2"}},
+	shapeBucketLocationConstraint:  {Name: "BucketLocationConstraint", Type: awsapi.String},
 	shapeBucketLocationName:        {Name: "BucketLocationName", Type: awsapi.String},
 	shapeBucketLogsPermission:      {Name: "BucketLogsPermission", Type: awsapi.String, Enum: []string{"FULL_CONTROL", "READ", "WRITE"}},
 	shapeBucketName:                {Name: "BucketName", Type: awsapi.String},
@@ -1896,7 +1896,7 @@ var shapes = []awsapi.Shape{
 	}},
 	shapeSseKmsEncryptedObjectsStatus: {Name: "SseKmsEncryptedObjectsStatus", Type: awsapi.String, Enum: []string{"Enabled", "Disabled"}},
 	shapeStartAfter:                   {Name: "StartAfter", Type: awsapi.String},
-	shapeStorageClass:                 {Name: "StorageClass", Type: awsapi.String, Enum: []string{"STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER", "DEEP_ARCHIVE", "OUTPOSTS", "GLACIER_IR", "SNOW", "EXPRESS_ONEZONE", "FSX_OPENZFS", "FSX_ONTAP"}},
+	shapeStorageClass:                 {Name: "StorageClass", Type: awsapi.String},
 	shapeSuffix:                       {Name: "Suffix", Type: awsapi.String},
 	shapeTag: {Name: "Tag", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Key", Field: "Key", Shape: shapeObjectKey, Required: true},
