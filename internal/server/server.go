@@ -92,7 +92,7 @@ func New(ctx context.Context, o Options) (_ *Server, err error) {
 	if err := s.prepareAdmin(ctx, r.identities); err != nil {
 		return nil, err
 	}
-	return s, s.openFronts(r)
+	return s, s.openFronts(r) //nolint:contextcheck // rows run under the contexts of their requests
 }
 
 // rooms are the services.
