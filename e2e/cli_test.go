@@ -129,7 +129,7 @@ func TestCLINotBuilt(t *testing.T) {
 func TestCLIRefusals(t *testing.T) {
 	t.Parallel()
 	need(t, "aws")
-	shared.awsFails(t, []string{"(InvalidSignatureException)", region}, "iot", "list-things", "--region", "eu-west-1")
+	shared.awsFails(t, []string{"(InvalidSignatureException)", "region"}, "iot", "list-things", "--region", "eu-west-1")
 	shared.awsFails(t, []string{"(ResourceNotFoundException)"}, "iot", "describe-thing", "--thing-name", "nothing-here")
 	shared.awsFails(t, []string{"(MalformedPolicyException)", "Statement"}, "iot", "create-policy", "--policy-name", unique("p"), "--policy-document", `{"Version":"2012-10-17","Statement":[{"Effect":"Perhaps"}]}`)
 	shared.awsFails(t, []string{"(MalformedPolicyDocument)"}, "iam", "create-role", "--role-name", unique("r"), "--assume-role-policy-document", "{}")

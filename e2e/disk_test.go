@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"bytes"
 	"crypto/rand"
+	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -19,11 +20,12 @@ import (
 // be used.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	mount := t.TempDir()
+	mount := filepath.Join(t.TempDir(), "data")
+	check(t, os.Mkdir(mount, 0o700))
 	if err := syscall.Mount("tmpfs", mount, "tmpfs", 0, "size=48m"); err != nil {
 		t.Skipf("mounting a small tmpfs needs root: %v", err)
 	}
-	s := startIn(t, filepath.Join(mount, "data"))
+	s := startIn(t, mount)
 	t.Cleanup(func() {
 		_ = s.Kill()
 		if err := syscall.Unmount(mount, 0); err != nil {

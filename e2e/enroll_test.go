@@ -12,7 +12,9 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/sekisho-iot/sekisho/e2e/process"
 )
@@ -76,6 +78,10 @@ func TestExplain(t *testing.T) {
 	alias, aliasARN := shared.alias(t, roleARN)
 	d := shared.device(t, aliasARN)
 	c, err := d.fetch(t.Context(), alias)
+	check(t, err)
+	// A session that was never used is not known: tokens are not stored.
+	session := shared.config(credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken))
+	_, err = sts.NewFromConfig(session).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
 	check(t, err)
 	run := func(want int, words []string, args ...string) {
 		t.Helper()

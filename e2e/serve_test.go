@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -136,7 +137,7 @@ func TestServeLifecycle(t *testing.T) {
 	bin, err := process.Binary()
 	check(t, err)
 	_, stderr, err := try(t, t.TempDir(), process.CleanEnv(), bin, process.Args(s.Dir, "--region", "eu-west-1")...)
-	wantExit(t, err, 1)
+	wantExit(t, err, 2)
 	if !strings.Contains(stderr, region) {
 		t.Errorf("another region: %q does not name the first", stderr)
 	}
@@ -222,4 +223,52 @@ func TestLogs(t *testing.T) {
 		}
 		return err
 	}))
+}
+
+// TestServeStop: SIGTERM ends the server with 0 within 10 s, although an upload
+// is stuck and connections are kept alive.
+func TestServeStop(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	bucket := s.bucket(t)
+	_, roleARN := s.role(t, trustCredentials(), nil)
+	alias, aliasARN := s.alias(t, roleARN)
+	d := s.device(t, aliasARN)
+	_, err := d.fetch(t.Context(), alias) // leaves a connection
+	check(t, err)
+	for _, endpoint := range []string{"api", "device_https"} { // connections that never speak
+		e, err := s.Endpoints()
+		check(t, err)
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", e[endpoint])
+		check(t, err)
+		defer shut(t, conn)
+	}
+	url, err := s3.NewPresignClient(s.s3).PresignPutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: new("stuck")})
+	check(t, err)
+	r, w := io.Pipe()
+	req, err := http.NewRequestWithContext(t.Context(), url.Method, url.URL, r)
+	check(t, err)
+	req.ContentLength = 1 << 20
+	done := make(chan error, 1)
+	go func() {
+		res, err := (&http.Client{Transport: s.transport()}).Do(req)
+		if err == nil {
+			err = res.Body.Close()
+		}
+		done <- err
+	}()
+	_, err = w.Write(make([]byte, 1000))
+	check(t, err)
+	begun := time.Now()
+	code, err := s.Stop()
+	check(t, err)
+	if took := time.Since(begun); code != 0 || took > 10*time.Second {
+		t.Errorf("exit code %d after %s", code, took)
+	}
+	check(t, w.Close())
+	<-done
+	check(t, s.Restart(t.Context()))
+	s.connect()
+	_, err = s.s3.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &bucket, Key: new("stuck")})
+	wantError(t, "HEAD of what was never sent whole", err, 404, "NotFound")
 }
