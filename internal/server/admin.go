@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/base32"
 	"encoding/base64"
@@ -12,7 +13,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 )
 
@@ -87,7 +87,7 @@ func WaitForClient(ctx context.Context, dir string) (ClientSettings, error) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		c, err := readClient(abs)
+		c, err := readClient(ctx, abs)
 		if err == nil {
 			return c, nil
 		}
@@ -99,13 +99,13 @@ func WaitForClient(ctx context.Context, dir string) (ClientSettings, error) {
 	}
 }
 
-func readClient(dir string) (ClientSettings, error) {
-	if !locked(dir) {
-		return ClientSettings{}, errors.New("nothing holds the folder's lock")
-	}
+func readClient(ctx context.Context, dir string) (ClientSettings, error) {
 	c := ClientSettings{Dir: dir}
 	var err error
 	if c.Endpoints, err = ReadEndpoints(dir); err != nil {
+		return c, err
+	}
+	if err := accepts(ctx, c.Endpoints); err != nil {
 		return c, err
 	}
 	b, err := os.ReadFile(filepath.Join(dir, adminFile)) //nolint:gosec // the folder that the operator named
@@ -115,14 +115,17 @@ func readClient(dir string) (ClientSettings, error) {
 	return c, json.Unmarshal(b, &c.Admin)
 }
 
-// locked reports whether a server holds dir: a killed one leaves its files, but not its lock.
-func locked(dir string) bool {
-	f, err := os.Open(filepath.Join(dir, lockFile)) //nolint:gosec // the folder that the operator named
+// accepts reports whether a server listens where endpoints.json says: a killed
+// one leaves the file, and the next one removes it only after it has the lock.
+// The lock itself is not asked: to test it is to take it, and a server that is
+// starting would find it taken.
+func accepts(ctx context.Context, e Endpoints) error {
+	d := net.Dialer{Timeout: time.Second}
+	conn, err := d.DialContext(ctx, "tcp", cmp.Or(e.API, e.DeviceHTTPS, e.MQTT, e.Console))
 	if err != nil {
-		return false
+		return fmt.Errorf("%s names a server that does not answer: %w", EndpointsFile, err)
 	}
-	defer f.Close() //nolint:errcheck // read only
-	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
+	return conn.Close()
 }
 
 // Variables returns what `sekisho env` prints, in its order.
