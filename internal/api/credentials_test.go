@@ -116,7 +116,7 @@ func newDeviceCertificate(tb testing.TB) (tls.Certificate, core.CertificateID) {
 // client shows a certificate, unless there is none, and asks for a name.
 func (d *deviceServer) client(name string, h2 bool, certs ...tls.Certificate) *http.Client {
 	t := &http.Transport{
-		TLSClientConfig:   &tls.Config{Certificates: certs, ServerName: name, InsecureSkipVerify: true}, //nolint:gosec // the name is what is tested
+		TLSClientConfig:   &tls.Config{Certificates: certs, ServerName: name, InsecureSkipVerify: true},
 		ForceAttemptHTTP2: h2,
 	}
 	if !h2 {
@@ -240,9 +240,9 @@ func TestCredentialEndpointJudgesEveryRequest(t *testing.T) {
 func TestCredentialEndpointHeaderSpelling(t *testing.T) {
 	t.Parallel()
 	d := newDeviceServer(t)
-	conn, err := (&tls.Dialer{Config: &tls.Config{Certificates: []tls.Certificate{d.cert}, InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", d.srv.Listener.Addr().String()) //nolint:gosec // a test
+	conn, err := (&tls.Dialer{Config: &tls.Config{Certificates: []tls.Certificate{d.cert}, InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", d.srv.Listener.Addr().String())
 	noError(t, err)
-	defer conn.Close()
+	t.Cleanup(func() { _ = conn.Close() })
 	_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	noError(t, err)
 	raw, err := io.ReadAll(conn)

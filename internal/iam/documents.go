@@ -39,24 +39,25 @@ func DocumentSize(doc string) int {
 	return n
 }
 
-// compile judges a document by what IAM demands of any, and then compiles it.
-func compile(use policy.Use, name, member, doc string) (*policy.Policy, error) {
+// check judges a document by what IAM demands of any, and by whether it compiles.
+func check(use policy.Use, name, member, doc string) error {
 	if doc == "" {
-		return nil, missing(member)
+		return missing(member)
 	}
 	if utf8.RuneCountInString(doc) > maxDocument {
-		return nil, constraint(doc, member, "have length less than or equal to %d", maxDocument)
+		return constraint(doc, member, "have length less than or equal to %d", maxDocument)
 	}
 	for _, c := range doc {
-		if !(c == '\t' || c == '\n' || c == '\r' || c >= 0x20 && c <= 0xff) {
-			return nil, invalid("The specified value for %s is invalid. It must contain only printable ASCII characters.", member)
+		if c > 0xff || c < 0x20 && c != '\t' && c != '\n' && c != '\r' {
+			return invalid("The specified value for %s is invalid. It must contain only printable ASCII characters.", member)
 		}
 	}
-	return policy.Compile(use, name, []byte(doc))
+	_, err := policy.Compile(use, name, []byte(doc))
+	return err
 }
 
 func (s *Service) checkTrust(role, doc string) error {
-	if _, err := compile(policy.Trust, trustName(role), "assumeRolePolicyDocument", doc); err != nil {
+	if err := check(policy.Trust, trustName(role), "assumeRolePolicyDocument", doc); err != nil {
 		return err
 	}
 	if DocumentSize(doc) > maxTrustPolicy {
@@ -66,7 +67,7 @@ func (s *Service) checkTrust(role, doc string) error {
 }
 
 func (s *Service) checkManaged(name, doc string) error {
-	if _, err := compile(policy.Identity, name, "policyDocument", doc); err != nil {
+	if err := check(policy.Identity, name, "policyDocument", doc); err != nil {
 		return err
 	}
 	if DocumentSize(doc) > maxManaged {

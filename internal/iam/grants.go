@@ -18,7 +18,7 @@ func (s *Service) PutInlinePolicy(ctx context.Context, h Holder, name, doc strin
 	if err := checkName(name, "policyName", maxPolicyName); err != nil {
 		return err
 	}
-	if _, err := compile(policy.Identity, inlineName(h, name), "policyDocument", doc); err != nil {
+	if err := check(policy.Identity, inlineName(h, name), "policyDocument", doc); err != nil {
 		return err
 	}
 	limit := maxInlineOfRole

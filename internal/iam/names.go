@@ -93,7 +93,7 @@ func checkDescription(s string) error {
 		return constraint(s, "description", "have length less than or equal to %d", maxDescription)
 	}
 	for _, c := range s {
-		if !(c == '\t' || c == '\n' || c == '\r' || c >= 0x20 && c <= 0x7e || c >= 0xa1 && c <= 0xff) {
+		if c > 0xff || c > 0x7e && c < 0xa1 || c < 0x20 && c != '\t' && c != '\n' && c != '\r' {
 			return constraint(s, "description", `satisfy regular expression pattern: [\u0009\u000A\u000D\u0020-\u007E\u00A1-\u00FF]*`)
 		}
 	}

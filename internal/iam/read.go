@@ -214,8 +214,8 @@ func (s *Service) policiesOf(ctx context.Context, h Holder, id string) (policy.S
 	}
 	for _, arn := range held.Attached {
 		p, err := s.documents.Get(ctx, arn)
-		if err != nil {
-			return nil, fmt.Errorf("load policy of %s %s: %s", h.Kind, h.Name, err.Error()) //nolint:errorlint // a policy gone is no answer to who asks about a holder
+		if err != nil { // its kind would be taken for the holder's
+			return nil, fmt.Errorf("load policy of %s %s: %s", h.Kind, h.Name, err.Error())
 		}
 		set = append(set, p)
 	}
@@ -228,7 +228,7 @@ func (s *Service) boundaryOf(ctx context.Context, arn string) (policy.Set, bool,
 	}
 	p, err := s.documents.Get(ctx, arn)
 	if err != nil {
-		return nil, true, fmt.Errorf("load boundary: %s", err.Error()) //nolint:errorlint // likewise
+		return nil, true, fmt.Errorf("load boundary: %s", err.Error())
 	}
 	return policy.Set{p}, true, nil
 }

@@ -139,7 +139,8 @@ func roleNameOf(arn string, account iot.AccountID) (string, bool) {
 func checkChars(s, extra string) bool {
 	for i := range len(s) {
 		c := s[i]
-		if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.IndexByte(extra, c) >= 0) {
+		ok := c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.IndexByte(extra, c) >= 0
+		if !ok {
 			return false
 		}
 	}

@@ -98,13 +98,12 @@ func (c *claims) encode() ([]byte, error) {
 	b = append(b, claimsVersion, flags)
 	b = append(b, key...)
 	b = appendStrings(b, c.RoleID, c.SessionName)
-	b = binary.AppendUvarint(b, uint64(c.Issued))
-	b = binary.AppendUvarint(b, uint64(c.Expires-c.Issued))
+	b = appendInts(b, c.Issued, c.Expires-c.Issued)
 	if len(cert) > 0 {
 		b = append(b, cert...)
-		b = binary.AppendUvarint(b, uint64(c.Epoch))
+		b = appendInts(b, c.Epoch)
 		b = appendStrings(b, c.ThingName, c.ThingID, c.ThingType)
-		b = binary.AppendUvarint(b, uint64(c.Incarnation))
+		b = appendInts(b, c.Incarnation)
 		b = appendStrings(b, c.Subscriber, c.NetworkPath)
 	}
 	b = appendList(b, c.Parents)
@@ -129,6 +128,14 @@ func appendStrings(b []byte, list ...string) []byte {
 	for _, s := range list {
 		b = binary.AppendUvarint(b, uint64(len(s)))
 		b = append(b, s...)
+	}
+	return b
+}
+
+// appendInts appends numbers that are never negative.
+func appendInts(b []byte, list ...int64) []byte {
+	for _, n := range list {
+		b = binary.AppendUvarint(b, uint64(n)) //nolint:gosec // see above; what is negative never decodes
 	}
 	return b
 }

@@ -98,7 +98,7 @@ func (r *KeyRing) openToken(token string, now time.Time) (*claims, *masterKey, e
 }
 
 const (
-	badTokenMessage = "The security token included in the request is invalid." //nolint:gosec // no token
+	badTokenMessage = "The security token included in the request is invalid."
 	expiredMessage  = "The security token included in the request is expired"
 	revokedMessage  = "The credentials are no longer valid."
 )

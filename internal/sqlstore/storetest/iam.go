@@ -17,6 +17,7 @@ const everything = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Actio
 
 // RunIAM runs the suite of the IAM store.
 func RunIAM(t *testing.T, open Opener) {
+	t.Helper()
 	t.Run("roles", func(t *testing.T) { t.Parallel(); iamRoles(t, open) })
 	t.Run("users and keys", func(t *testing.T) { t.Parallel(); iamUsers(t, open) })
 	t.Run("policies", func(t *testing.T) { t.Parallel(); iamPolicies(t, open) })
