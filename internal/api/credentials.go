@@ -181,7 +181,7 @@ func (e *CredentialEndpoint) grant(w http.ResponseWriter, c *sts.Credentials) in
 	h["Content-Type"] = []string{"application/json"}
 	h["Cache-Control"] = []string{"no-store"}
 	_, _ = w.Write(b) //nolint:gosec // JSON of what we made ourselves
-	clear(b) // secrets do not wait in a pool
+	clear(b)          // secrets do not wait in a pool
 	*p = b
 	e.buffers.Put(p)
 	return http.StatusOK
