@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/telemetry"
@@ -50,6 +51,32 @@ func serveHTTP(s *http.Server, l net.Listener) error {
 		return err
 	}
 	return nil
+}
+
+// fronts are the servers that listen. Its methods are called one after the other.
+type fronts struct {
+	servers []*http.Server
+	wg      sync.WaitGroup
+}
+
+// run serves l in the background until stop.
+func (f *fronts) run(h *http.Server, l net.Listener, failed chan<- error) {
+	f.servers = append(f.servers, h)
+	f.wg.Go(func() {
+		if err := serveHTTP(h, l); err != nil {
+			failed <- err
+		}
+	})
+}
+
+// stop drains all of them at the same time: the limit is one for the process.
+func (f *fronts) stop(ctx context.Context) error {
+	errs := make([]error, len(f.servers))
+	for i, h := range f.servers {
+		f.wg.Go(func() { errs[i] = stopHTTP(ctx, h) })
+	}
+	f.wg.Wait()
+	return errors.Join(errs...)
 }
 
 // ownHandler serves what is ours, and unsigned, below /_sekisho/.

@@ -302,13 +302,15 @@ func (s *Server) Run(ctx context.Context) (err error) {
 func (s *Server) Start(ctx context.Context, failed chan<- error) error {
 	s.warnUnbuilt(ctx)
 	var e Endpoints
+	var f fronts
+	s.stop(func() error { return f.stop(context.WithoutCancel(ctx)) })
 	if s.opts.APIListen != "" {
 		l, err := s.listen(ctx, "--api-listen", s.opts.APIListen)
 		if err != nil {
 			return err
 		}
 		e.API = l.Addr().String()
-		s.run(ctx, s.api, newSplitListener(l, s.api.TLSConfig, s.opts.refusePlainHTTP()), failed)
+		f.run(s.api, newSplitListener(l, s.api.TLSConfig, s.opts.refusePlainHTTP()), failed)
 	}
 	if s.opts.DeviceHTTPSListen != "" {
 		l, err := s.listen(ctx, "--device-https-listen", s.opts.DeviceHTTPSListen)
@@ -316,7 +318,7 @@ func (s *Server) Start(ctx context.Context, failed chan<- error) error {
 			return err
 		}
 		e.DeviceHTTPS = l.Addr().String()
-		s.run(ctx, s.device, tls.NewListener(l, s.device.TLSConfig), failed)
+		f.run(s.device, tls.NewListener(l, s.device.TLSConfig), failed)
 	}
 	s.mu.Lock()
 	s.endpoints = e
@@ -345,21 +347,6 @@ func (s *Server) listen(ctx context.Context, flag, addr string) (net.Listener, e
 		return nil, fmt.Errorf("%s %s: %w", flag, addr, err)
 	}
 	return l, nil
-}
-
-// run serves l in the background until the server stops.
-func (s *Server) run(ctx context.Context, h *http.Server, l net.Listener, failed chan<- error) {
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := serveHTTP(h, l); err != nil {
-			failed <- err
-		}
-	})
-	s.stop(func() error {
-		err := stopHTTP(context.WithoutCancel(ctx), h)
-		wg.Wait()
-		return err
-	})
 }
 
 // Endpoints returns the addresses really bound.
