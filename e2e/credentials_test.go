@@ -184,31 +184,7 @@ func TestCredentialALPN(t *testing.T) {
 	alias, aliasARN := shared.alias(t, roleARN)
 	d := shared.device(t, aliasARN)
 	for _, protocol := range []string{"", "http/1.1", "h2", "x-amzn-http-ca"} {
-		client := d.client()
-		tr, ok := client.Transport.(*http.Transport)
-		if !ok {
-			t.Fatal("not the transport that it was made with")
-		}
-		conf := tr.TLSClientConfig
-		conf.ServerName = "localhost"
-		if protocol != "" {
-			conf.NextProtos = []string{protocol}
-		}
-		if protocol == "x-amzn-http-ca" {
-			tr.DialTLSContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-				raw, err := tr.DialContext(ctx, network, addr)
-				if err != nil {
-					return nil, err
-				}
-				c := tls.Client(raw, conf)
-				err = c.HandshakeContext(ctx)
-				if got := c.ConnectionState().NegotiatedProtocol; err == nil && got != protocol {
-					t.Errorf("negotiated %q, want %q", got, protocol)
-				}
-				return struct{ net.Conn }{c}, err // net/http does not know the name
-			}
-		}
-		tr.ForceAttemptHTTP2 = protocol == "h2"
+		client := d.clientALPN(t, protocol)
 		for range 2 {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, shared.credentialsURL(alias), http.NoBody)
 			check(t, err)
@@ -224,6 +200,37 @@ func TestCredentialALPN(t *testing.T) {
 			}
 		}
 	}
+}
+
+// clientALPN offers one protocol alone.
+func (d *device) clientALPN(t *testing.T, protocol string) *http.Client {
+	t.Helper()
+	client := d.client()
+	tr, ok := client.Transport.(*http.Transport)
+	if !ok {
+		t.Fatal("not the transport that it was made with")
+	}
+	conf := tr.TLSClientConfig
+	conf.ServerName = "localhost"
+	if protocol != "" {
+		conf.NextProtos = []string{protocol}
+	}
+	if protocol == "x-amzn-http-ca" {
+		tr.DialTLSContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			raw, err := tr.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			c := tls.Client(raw, conf)
+			err = c.HandshakeContext(ctx)
+			if got := c.ConnectionState().NegotiatedProtocol; err == nil && got != protocol {
+				t.Errorf("negotiated %q, want %q", got, protocol)
+			}
+			return struct{ net.Conn }{c}, err // net/http does not know the name
+		}
+	}
+	tr.ForceAttemptHTTP2 = protocol == "h2"
+	return client
 }
 
 // TestCredentialKeepAlive: the certificate's status is judged per request, on a

@@ -272,3 +272,26 @@ func TestServeStop(t *testing.T) {
 	_, err = s.s3.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &bucket, Key: new("stuck")})
 	wantError(t, "HEAD of what was never sent whole", err, 404, "NotFound")
 }
+
+// TestServeStopIdle: connections that are merely kept alive do not delay a stop.
+func TestServeStopIdle(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	_, roleARN := s.role(t, trustCredentials(), nil)
+	alias, aliasARN := s.alias(t, roleARN)
+	d := s.device(t, aliasARN)
+	for _, protocol := range []string{"http/1.1", "h2", "x-amzn-http-ca"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.credentialsURL(alias), http.NoBody)
+		check(t, err)
+		res, err := d.clientALPN(t, protocol).Do(req)
+		check(t, err)
+		_ = sum(t, res.Body)
+		shut(t, res.Body)
+	}
+	begun := time.Now()
+	code, err := s.Stop()
+	check(t, err)
+	if took := time.Since(begun); code != 0 || took > 3*time.Second {
+		t.Errorf("exit code %d after %s", code, took)
+	}
+}
