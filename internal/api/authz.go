@@ -120,6 +120,9 @@ func (c *Call) Authorize(ctx context.Context, action, resource string, extra pol
 		grants.Resource = p
 	}
 	if grants.Authorize(&request).Allowed() {
+		if c.service.Name == "s3" {
+			c.granted = append(c.granted, permission{action, resource, extra})
+		}
 		return nil
 	}
 	return c.denied(ctx, grants, &request)
@@ -139,12 +142,24 @@ func (c *Call) denied(ctx context.Context, grants *policy.Grants, request *polic
 }
 
 // Recheck asks once more whether what is behind the caller's credentials still
-// stands, before an upload commits.
+// stands, and whether all that the call was allowed still is, before an upload
+// commits.
 func (c *Call) Recheck(ctx context.Context) error {
-	if c.Identity == nil {
-		return nil
+	if c.Identity != nil {
+		id, err := c.handler.auth.Recheck(ctx, c.Identity)
+		if err != nil {
+			return err
+		}
+		c.Identity = id
 	}
-	return c.handler.auth.Recheck(ctx, c.Identity)
+	before := c.granted
+	c.granted = nil
+	for _, p := range before {
+		if err := c.Authorize(ctx, p.action, p.resource, p.extra); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // authorize checks the row's own permission.

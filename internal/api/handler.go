@@ -22,7 +22,7 @@ import (
 // still stands. sts.Authenticator is one.
 type Authenticator interface {
 	Authenticate(ctx context.Context, accessKeyID, sessionToken string) (*sts.Identity, error)
-	Recheck(ctx context.Context, id *sts.Identity) error
+	Recheck(ctx context.Context, id *sts.Identity) (*sts.Identity, error)
 }
 
 // Observer counts what happened.

@@ -74,7 +74,9 @@ func (p *people) Authenticate(_ context.Context, accessKeyID, token string) (*st
 	return id, nil
 }
 
-func (p *people) Recheck(context.Context, *sts.Identity) error { return p.recheck }
+func (p *people) Recheck(_ context.Context, id *sts.Identity) (*sts.Identity, error) {
+	return id, p.recheck
+}
 
 // seen is what an Observer and a log were told.
 type seen struct {

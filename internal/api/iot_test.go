@@ -55,7 +55,7 @@ func (c callers) Authenticate(_ context.Context, key, _ string) (*sts.Identity, 
 	}, nil
 }
 
-func (callers) Recheck(context.Context, *sts.Identity) error { return nil }
+func (callers) Recheck(_ context.Context, id *sts.Identity) (*sts.Identity, error) { return id, nil }
 
 // iotServer is the service on a real database, behind the real pipeline.
 type iotServer struct {

@@ -110,4 +110,11 @@ type Call struct {
 	handler *Handler
 	service *boundService
 	keys    requestKeys
+	granted []permission // of S3, for Recheck
+}
+
+// permission is one that a call was found to have.
+type permission struct {
+	action, resource string
+	extra            policy.Keys
 }

@@ -171,27 +171,28 @@ func (a *Authenticator) sessionPolicies(ctx context.Context, s *session) (policy
 	return set, nil
 }
 
-// Recheck judges once more what stands behind an identity, as Authenticate did:
-// before an upload commits. It does not look at the expiry.
-func (a *Authenticator) Recheck(ctx context.Context, i *Identity) error {
-	if i == nil {
-		return nil
-	}
+// Recheck judges once more what stands behind an identity, as Authenticate did,
+// and returns it with the grants of now: before an upload commits. It does not
+// look at the expiry.
+func (a *Authenticator) Recheck(ctx context.Context, i *Identity) (*Identity, error) {
 	if i.session != nil {
-		_, err := a.standing(ctx, i.session.claims, a.cfg.Now())
-		return err
+		role, err := a.standing(ctx, i.session.claims, a.cfg.Now())
+		if err != nil {
+			return nil, err
+		}
+		return a.identity(ctx, i.session, &role)
 	}
 	k, err := a.longTerm(ctx, i.AccessKeyID)
 	if iot.IsKind(err, iot.KindUnknownKey) {
-		return revoked("the access key was deleted or deactivated")
+		return nil, revoked("the access key was deleted or deactivated")
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if k.UserARN != i.Principal.ARN || !k.Root && k.UserID != i.Principal.UserID {
-		return revoked("the access key is another user's")
+		return nil, revoked("the access key is another user's")
 	}
-	return nil
+	return a.keyIdentity(&k), nil
 }
 
 func revoked(why string) error {
