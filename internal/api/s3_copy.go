@@ -41,8 +41,10 @@ func (r *s3Rows) copySource(ctx context.Context, c *Call, source *string) (*s3.B
 func (r *s3Rows) copyRefusal(ctx context.Context, c *Call, from *s3.Bucket, err error) error {
 	switch {
 	case iot.IsKind(err, iot.KindNotModified):
-		return &iot.Error{Kind: iot.KindPrecondition, Resource: "object", Err: err,
-			Message: "At least one of the pre-conditions you specified did not hold"}
+		return &iot.Error{
+			Kind: iot.KindPrecondition, Resource: "object", Err: err,
+			Message: "At least one of the pre-conditions you specified did not hold",
+		}
 	case iot.IsKind(err, iot.KindNotFound):
 		if denied := c.Authorize(ctx, "s3:ListBucket", from.ARN(), &s3Keys{call: c}); denied != nil {
 			return denied

@@ -90,7 +90,7 @@ func (r *s3Rows) readRefusal(ctx context.Context, c *Call, b *s3.Bucket, err err
 	if e, ok := errors.AsType[*s3.RangeError](err); ok {
 		h.Set("Content-Range", "bytes */"+strconv.FormatInt(e.Size, 10))
 	}
-	if e, ok := errors.AsType[*s3.NotModified](err); ok {
+	if e, ok := errors.AsType[*s3.NotModifiedError](err); ok {
 		h.Set("ETag", *quoted(e.Info.ETag))
 		h.Set("Last-Modified", e.Info.Modified.UTC().Format(http.TimeFormat))
 	}
@@ -125,20 +125,20 @@ func parseRange(s string) *s3.Range {
 		if err != nil {
 			return nil
 		}
-		return &s3.Range{Suffix: int64(n), IsSuffix: true} //nolint:gosec // parsed in 63 bits
+		return &s3.Range{Suffix: int64(n), IsSuffix: true}
 	}
 	a, err := strconv.ParseUint(first, 10, 63)
 	if err != nil {
 		return nil
 	}
 	if last == "" {
-		return &s3.Range{First: int64(a), Last: -1} //nolint:gosec // parsed in 63 bits
+		return &s3.Range{First: int64(a), Last: -1}
 	}
 	z, err := strconv.ParseUint(last, 10, 63)
 	if err != nil || z < a {
 		return nil
 	}
-	return &s3.Range{First: int64(a), Last: int64(z)} //nolint:gosec // parsed in 63 bits
+	return &s3.Range{First: int64(a), Last: int64(z)}
 }
 
 func checksumMode(mode *string) bool { return strings.EqualFold(deref(mode), "ENABLED") }
@@ -174,8 +174,10 @@ func describeObject(h http.Header, o *s3.Object, checksums bool) int {
 // setStored sets the headers that were stored with an object.
 func setStored(h http.Header, stored *s3.Headers) {
 	for _, f := range [...]struct{ name, value string }{
-		{"Cache-Control", stored.CacheControl}, {"Content-Disposition", stored.ContentDisposition},
-		{"Content-Encoding", stored.ContentEncoding}, {"Content-Language", stored.ContentLanguage},
+		{"Cache-Control", stored.CacheControl},
+		{"Content-Disposition", stored.ContentDisposition},
+		{"Content-Encoding", stored.ContentEncoding},
+		{"Content-Language", stored.ContentLanguage},
 		{"Expires", stored.Expires},
 	} {
 		if f.value != "" {

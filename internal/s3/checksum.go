@@ -65,9 +65,9 @@ func (a Algorithm) size() int {
 		return sha1.Size
 	case AlgorithmSHA256:
 		return sha256.Size
-	default:
-		return 0
+	case AlgorithmNone:
 	}
+	return 0
 }
 
 // ValidValue reports whether v is the base64 of a checksum of that algorithm.
@@ -78,14 +78,13 @@ func (a Algorithm) ValidValue(v string) bool {
 
 // DefaultType returns the type that an upload gets when it names none.
 func (a Algorithm) DefaultType() ChecksumType {
-	switch a {
-	case AlgorithmNone:
+	if a == AlgorithmNone {
 		return ""
-	case AlgorithmCRC64NVME:
-		return FullObject
-	default:
-		return Composite
 	}
+	if a == AlgorithmCRC64NVME {
+		return FullObject
+	}
+	return Composite
 }
 
 // CheckType reports why an upload cannot have that algorithm with that type.
@@ -117,9 +116,9 @@ func (a Algorithm) NewHash() hash.Hash {
 		return sha1.New() //nolint:gosec // as asked for by the client
 	case AlgorithmSHA256:
 		return sha256.New()
-	default:
-		return nil
+	case AlgorithmNone:
 	}
+	return nil
 }
 
 // String renders the checksum for storing, "" for none.

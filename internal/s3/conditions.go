@@ -72,19 +72,21 @@ func matches(list, etag string) bool {
 }
 
 func preconditionFailed(condition string) error {
-	return &iot.Error{Kind: iot.KindPrecondition, Resource: "object", ID: condition,
-		Message: "At least one of the pre-conditions you specified did not hold"}
+	return &iot.Error{
+		Kind: iot.KindPrecondition, Resource: "object", ID: condition,
+		Message: "At least one of the pre-conditions you specified did not hold",
+	}
 }
 
-// NotModified is the cause inside the error of a read that need not be answered
+// NotModifiedError is the cause inside the error of a read that need not be answered
 // anew. It carries what the 304 answer still tells.
-type NotModified struct{ Info *Info }
+type NotModifiedError struct{ Info *Info }
 
 // Error makes it a cause.
-func (*NotModified) Error() string { return "not modified" }
+func (*NotModifiedError) Error() string { return "not modified" }
 
 func notModified(info *Info) error {
-	return &iot.Error{Kind: iot.KindNotModified, Resource: "object", Message: "Not Modified", Err: &NotModified{Info: info}}
+	return &iot.Error{Kind: iot.KindNotModified, Resource: "object", Message: "Not Modified", Err: &NotModifiedError{Info: info}}
 }
 
 // NoSuchKey is the answer where no object stands under a key.
@@ -141,6 +143,8 @@ type RangeError struct{ Size int64 }
 func (*RangeError) Error() string { return "range not satisfiable" }
 
 func invalidRange(size int64) error {
-	return &iot.Error{Kind: iot.KindInvalid, Resource: "range",
-		Message: "The requested range is not satisfiable", Err: &RangeError{Size: size}}
+	return &iot.Error{
+		Kind: iot.KindInvalid, Resource: "range",
+		Message: "The requested range is not satisfiable", Err: &RangeError{Size: size},
+	}
 }

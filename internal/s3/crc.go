@@ -11,12 +11,11 @@ const nvmePoly = 0x9a6c9329ac4bc9b5
 // needs no special case: the CRC of no bytes is 0.
 func combineCRC(a Algorithm, first, second, length uint64) uint64 {
 	f := field{poly: nvmePoly, top: 1 << 63}
-	switch a {
-	case AlgorithmCRC32:
+	if a == AlgorithmCRC32 {
 		f = field{poly: crc32.IEEE, top: 1 << 31}
-	case AlgorithmCRC32C:
+	}
+	if a == AlgorithmCRC32C {
 		f = field{poly: crc32.Castagnoli, top: 1 << 31}
-	default:
 	}
 	return f.mul(f.power(length), first) ^ second
 }

@@ -16,7 +16,7 @@ func (s *Service) PutObject(ctx context.Context, in *PutInput) (*Info, error) {
 	if err := in.Headers.validate(); err != nil {
 		return nil, err
 	}
-	if err := in.Content.validate(); err != nil {
+	if err := in.validate(); err != nil {
 		return nil, err
 	}
 	return s.cfg.Engine.Put(ctx, in)
@@ -98,7 +98,7 @@ func (s *Service) UploadPart(ctx context.Context, in *PutPartInput) (*Part, erro
 	if in.Number < 1 || in.Number > MaxPart {
 		return nil, invalidPartNumber()
 	}
-	if err := in.Content.validate(); err != nil {
+	if err := in.validate(); err != nil {
 		return nil, err
 	}
 	return s.cfg.Engine.PutPart(ctx, in)

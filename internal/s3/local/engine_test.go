@@ -41,74 +41,74 @@ func (w *world) advance(d time.Duration) {
 	w.now = w.now.Add(d)
 }
 
-func newWorld(t testing.TB, inline int) *world {
-	t.Helper()
-	w := openWorld(t, t.TempDir(), inline)
-	if err := w.db.Buckets().CreateBucket(t.Context(), s3.BucketRecord{Name: w.bucket.Name, ID: w.bucket.ID, Created: w.now}); err != nil {
-		t.Fatal(err)
+func newWorld(tb testing.TB, inline int) *world {
+	tb.Helper()
+	w := openWorld(tb, tb.TempDir(), inline)
+	if err := w.db.Buckets().CreateBucket(tb.Context(), s3.BucketRecord{Name: w.bucket.Name, ID: w.bucket.ID, Created: w.now}); err != nil {
+		tb.Fatal(err)
 	}
 	return w
 }
 
-func openWorld(t testing.TB, dir string, inline int) *world {
-	t.Helper()
+func openWorld(tb testing.TB, dir string, inline int) *world {
+	tb.Helper()
 	w := &world{dir: dir, bucket: &s3.Bucket{Name: "bucket", ID: 7}, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	var err error
-	if w.db, err = sqlstore.Open(t.Context(), sqlstore.Config{Path: filepath.Join(dir, "test.db")}); err != nil {
-		t.Fatal(err)
+	if w.db, err = sqlstore.Open(tb.Context(), sqlstore.Config{Path: filepath.Join(dir, "test.db")}); err != nil {
+		tb.Fatal(err)
 	}
-	w.engine, err = local.Open(t.Context(), local.Config{
+	w.engine, err = local.Open(tb.Context(), local.Config{
 		Dir: filepath.Join(dir, "objects"), Store: w.db.Objects(), Inline: inline,
 		Now: w.clock, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { w.close(t) })
+	tb.Cleanup(func() { w.close(tb) })
 	return w
 }
 
-func (w *world) close(t testing.TB) {
-	t.Helper()
+func (w *world) close(tb testing.TB) {
+	tb.Helper()
 	if w.engine == nil {
 		return
 	}
 	if err := w.engine.Close(); err != nil {
-		t.Error(err)
+		tb.Error(err)
 	}
 	if err := w.db.Close(); err != nil {
-		t.Error(err)
+		tb.Error(err)
 	}
 	w.engine = nil
 }
 
-func (w *world) put(t testing.TB, key string, body []byte) *s3.Info {
-	t.Helper()
+func (w *world) put(tb testing.TB, key string, body []byte) *s3.Info {
+	tb.Helper()
 	in := &s3.PutInput{Bucket: w.bucket, Key: key}
 	in.Body, in.Size = bytes.NewReader(body), int64(len(body))
-	info, err := w.engine.Put(t.Context(), in)
+	info, err := w.engine.Put(tb.Context(), in)
 	if err != nil {
-		t.Fatalf("put %q: %v", key, err)
+		tb.Fatalf("put %q: %v", key, err)
 	}
 	return info
 }
 
 // get returns the object's bytes, and false where there is no object.
-func (w *world) get(t testing.TB, in *s3.GetInput) ([]byte, *s3.Object, error) {
-	t.Helper()
+func (w *world) get(tb testing.TB, in *s3.GetInput) ([]byte, *s3.Object, error) {
+	tb.Helper()
 	in.Bucket = w.bucket
-	o, err := w.engine.Get(t.Context(), in)
+	o, err := w.engine.Get(tb.Context(), in)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer o.Body.Close()
+	defer o.Body.Close() //nolint:errcheck // it is only read
 	b, err := io.ReadAll(o.Body)
 	return b, o, err
 }
 
 // dataFiles returns the paths of all data files.
-func (w *world) dataFiles(t testing.TB) []string {
-	t.Helper()
+func (w *world) dataFiles(tb testing.TB) []string {
+	tb.Helper()
 	var list []string
 	err := filepath.WalkDir(filepath.Join(w.dir, "objects"), func(p string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
@@ -117,14 +117,14 @@ func (w *world) dataFiles(t testing.TB) []string {
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return list
 }
 
-func copyTree(t testing.TB, from, to string) {
-	t.Helper()
+func copyTree(tb testing.TB, from, to string) {
+	tb.Helper()
 	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
-		t.Error(err)
+		tb.Error(err)
 	}
 }

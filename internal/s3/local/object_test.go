@@ -96,8 +96,10 @@ func TestKeysAreBytes(t *testing.T) {
 func TestHeadersAndChecksum(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 0)
-	h := s3.Headers{ContentType: "text/x", CacheControl: "c", ContentDisposition: "d", ContentEncoding: "e", ContentLanguage: "l",
-		Expires: "x", Meta: map[string]string{"a": "ä", "b-c": ""}}
+	h := s3.Headers{
+		ContentType: "text/x", CacheControl: "c", ContentDisposition: "d", ContentEncoding: "e", ContentLanguage: "l",
+		Expires: "x", Meta: map[string]string{"a": "ä", "b-c": ""},
+	}
 	in := &s3.PutInput{Bucket: w.bucket, Key: "k", Headers: h}
 	in.Body, in.Size, in.Algorithm = strings.NewReader("123456789"), -1, s3.AlgorithmCRC32
 	in.Trailer = func() string { return "y/Q5Jg==" }

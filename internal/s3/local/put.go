@@ -150,8 +150,10 @@ func ended(err error) bool { return errors.Is(err, io.EOF) && !errors.Is(err, io
 // incomplete tells a client that hung up from a failure of the machine.
 func incomplete(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return &iot.Error{Kind: iot.KindInvalid, Resource: "body", Err: err,
-			Message: "You did not provide the number of bytes specified by the Content-Length HTTP header"}
+		return &iot.Error{
+			Kind: iot.KindInvalid, Resource: "body", Err: err,
+			Message: "You did not provide the number of bytes specified by the Content-Length HTTP header",
+		}
 	}
 	return err
 }

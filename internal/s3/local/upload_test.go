@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -85,8 +86,14 @@ func TestUpload(t *testing.T) {
 		t.Errorf("%d data files", n)
 	}
 	for _, r := range []s3.Range{
-		{First: 0, Last: -1}, {First: 0, Last: 0}, {First: s3.MinPart - 1, Last: s3.MinPart}, {First: s3.MinPart, Last: s3.MinPart},
-		{First: 7, Last: 2*s3.MinPart + 4}, {Suffix: 5, IsSuffix: true}, {Suffix: 6, IsSuffix: true}, {First: 2*s3.MinPart + 3, Last: -1},
+		{First: 0, Last: -1},
+		{First: 0, Last: 0},
+		{First: s3.MinPart - 1, Last: s3.MinPart},
+		{First: s3.MinPart, Last: s3.MinPart},
+		{First: 7, Last: 2*s3.MinPart + 4},
+		{Suffix: 5, IsSuffix: true},
+		{Suffix: 6, IsSuffix: true},
+		{First: 2*s3.MinPart + 3, Last: -1},
 	} {
 		offset, length, _ := r.Resolve(int64(len(whole)))
 		got, o, err := w.get(t, &s3.GetInput{Key: "k", Range: &r})
@@ -134,7 +141,7 @@ func TestUploadChecksumsAndRefusals(t *testing.T) {
 	} {
 		c.in.UploadRef = ref
 		_, err := w.engine.CompleteUpload(t.Context(), &c.in)
-		if e, ok := err.(*iot.Error); !ok || e.Kind != c.kind || e.Resource != c.what {
+		if e, ok := errors.AsType[*iot.Error](err); !ok || e.Kind != c.kind || e.Resource != c.what {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
