@@ -25,6 +25,7 @@ type RoleGrants struct {
 type KeyGrants struct {
 	ID, Secret  string
 	Active      bool
+	Epoch       int64 // another one whenever Active changes
 	Root        bool
 	UserID      string // "" for the root
 	UserName    string
@@ -46,6 +47,7 @@ type userGrants struct {
 type keyRecord struct {
 	secret           string
 	active           bool
+	epoch            int64
 	userID, userName string
 }
 
@@ -102,7 +104,7 @@ func (s *Service) KeyGrants(ctx context.Context, id string) (KeyGrants, error) {
 	if err != nil {
 		return KeyGrants{}, err
 	}
-	g := KeyGrants{ID: id, Secret: k.secret, Active: k.active, Root: k.userID == ""}
+	g := KeyGrants{ID: id, Secret: k.secret, Active: k.active, Epoch: k.epoch, Root: k.userID == ""}
 	if g.Root {
 		g.UserARN = s.arn("root")
 		return g, nil
@@ -190,7 +192,7 @@ func (s *Service) loadKey(ctx context.Context, id string) (*keyRecord, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the secret of access key %s: %w", id, err)
 	}
-	return &keyRecord{secret: string(secret), active: k.Active, userID: k.UserID, userName: k.UserName}, nil
+	return &keyRecord{secret: string(secret), active: k.Active, epoch: k.Epoch, userID: k.UserID, userName: k.UserName}, nil
 }
 
 // policiesOf compiles what is embedded in and attached to the holder with this

@@ -62,6 +62,7 @@ type AccessKey struct {
 	ID               string
 	UserID, UserName string
 	Active           bool
+	Epoch            int64  // another one whenever Active changes; the store counts it
 	Sealed           []byte // the secret, by the Sealer, in the context of ID
 	CreatedAt        time.Time
 }

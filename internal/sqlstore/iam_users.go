@@ -144,14 +144,14 @@ func flag(b bool) int {
 	return 0
 }
 
-const keyQuery = `SELECT k.id, k.user_id, COALESCE(u.name, ''), k.active, k.sealed, k.created_ms
+const keyQuery = `SELECT k.id, k.user_id, COALESCE(u.name, ''), k.active, k.epoch, k.sealed, k.created_ms
 	FROM iam_access_keys k LEFT JOIN iam_users u ON u.id = k.user_id`
 
 func scanKey(row scanner) (iam.AccessKey, error) {
 	var k iam.AccessKey
 	var active int
 	var ms int64
-	err := row.Scan(&k.ID, &k.UserID, &k.UserName, &active, &k.Sealed, &ms)
+	err := row.Scan(&k.ID, &k.UserID, &k.UserName, &active, &k.Epoch, &k.Sealed, &ms)
 	k.Active, k.CreatedAt = active == 1, time.UnixMilli(ms).UTC()
 	return k, err
 }
@@ -203,7 +203,8 @@ func (s *IAMStore) Keys(ctx context.Context, userName string) ([]iam.AccessKey, 
 
 // SetKeyStatus activates or deactivates a key of a user.
 func (s *IAMStore) SetKeyStatus(ctx context.Context, userName, id string, active bool) error {
-	return s.changeKey(ctx, userName, id, "UPDATE iam_access_keys SET active = ? WHERE user_id = ? AND id = ?", flag(active))
+	return s.changeKey(ctx, userName, id, "UPDATE iam_access_keys SET epoch = epoch + CASE WHEN active = ? THEN 0 ELSE 1 END, active = ? WHERE user_id = ? AND id = ?",
+		flag(active), flag(active))
 }
 
 // DeleteKey deletes a key of a user.

@@ -104,7 +104,7 @@ func (a *Assumer) AssumeRole(ctx context.Context, caller *Identity, request poli
 func (c *claims) descend(caller *Identity) {
 	p := caller.session
 	if p == nil {
-		c.KeyID = caller.AccessKeyID
+		c.KeyID, c.KeyEpoch = caller.AccessKeyID, caller.who.keyEpoch
 		if !caller.Grants.Root {
 			c.UserID = caller.Principal.UserID
 		}
@@ -112,7 +112,7 @@ func (c *claims) descend(caller *Identity) {
 	}
 	c.Derived = true
 	c.Parents = append(append(make([]string, 0, len(p.Parents)+1), p.Parents...), p.RoleID)
-	c.KeyID, c.UserID = p.KeyID, p.UserID
+	c.KeyID, c.KeyEpoch, c.UserID = p.KeyID, p.KeyEpoch, p.UserID
 	c.Certificate, c.Epoch = p.Certificate, p.Epoch
 	c.ThingName, c.ThingID, c.ThingType, c.Incarnation = p.ThingName, p.ThingID, p.ThingType, p.Incarnation
 	c.Subscriber, c.NetworkPath = p.Subscriber, p.NetworkPath

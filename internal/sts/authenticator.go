@@ -82,7 +82,7 @@ func (a *Authenticator) keyIdentity(k *AccessKey) *Identity {
 		SecretAccessKey: k.Secret,
 		who: holder{
 			userID: k.UserID, userName: k.UserName, principalARN: k.UserARN,
-			account: string(a.cfg.Account), principalType: "User", tags: k.Tags,
+			account: string(a.cfg.Account), principalType: "User", keyEpoch: k.Epoch, tags: k.Tags,
 		},
 	}
 	if k.Root {
@@ -214,6 +214,9 @@ func (a *Authenticator) standing(ctx context.Context, c *claims, now time.Time) 
 		}
 		if err != nil {
 			return Role{}, err
+		}
+		if k.Epoch != c.KeyEpoch {
+			return Role{}, revoked("the access key that the session was made with was deactivated since")
 		}
 	}
 	for _, id := range c.Parents {

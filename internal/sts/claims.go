@@ -33,10 +33,11 @@ type claims struct {
 	NetworkPath string
 
 	// What the session was derived from.
-	Derived bool     // from another session
-	Parents []string // role ids, first assumed first
-	KeyID   string   // the long-term key at the beginning, if there was one
-	UserID  string   // its user; "" for the account root
+	Derived  bool     // from another session
+	Parents  []string // role ids, first assumed first
+	KeyID    string   // the long-term key at the beginning, if there was one
+	KeyEpoch int64
+	UserID   string // the key's user; "" for the account root
 
 	SourceIdentity string
 	Tags           []Tag
@@ -108,6 +109,7 @@ func (c *claims) encode() ([]byte, error) {
 	}
 	b = appendList(b, c.Parents)
 	b = appendStrings(b, c.KeyID, c.UserID, c.SourceIdentity)
+	b = binary.AppendUvarint(b, uint64(c.KeyEpoch))
 	b = binary.AppendUvarint(b, uint64(len(c.Tags)))
 	for _, t := range c.Tags {
 		b = appendStrings(b, t.Key, t.Value)
@@ -174,6 +176,7 @@ func decodeClaims(b []byte) (*claims, error) {
 	}
 	c.Parents = d.list()
 	c.KeyID, c.UserID, c.SourceIdentity = d.string(), d.string(), d.string()
+	c.KeyEpoch = d.int()
 	for range d.count() {
 		t := Tag{Key: d.string(), Value: d.string()}
 		n := d.byte()

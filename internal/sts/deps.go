@@ -24,6 +24,7 @@ type Role struct {
 type AccessKey struct {
 	ID, Secret  string
 	Active      bool
+	Epoch       int64 // another one whenever Active changes
 	Root        bool
 	UserID      string // "" for the root
 	UserName    string

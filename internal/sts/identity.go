@@ -48,6 +48,7 @@ type holder struct {
 	account, principalType string
 	tokenIssueTime         string
 	thingTypeName          string
+	keyEpoch               int64 // of a long-term key
 	tags                   [][2]string
 }
 

@@ -158,8 +158,9 @@ func iamUsers(t *testing.T, open Opener) {
 	if !slices.Equal(log, []iot.Change{{Kind: iot.ChangeAccessKey, ID: "K1"}}) {
 		t.Errorf("announced %v", log)
 	}
-	if k, err := s.Key(ctx, "K1"); err != nil || k.Active {
-		t.Errorf("deactivated, it is %+v, %v", k, err)
+	must(t, s.SetKeyStatus(ctx, "bob", "K1", false)) // nothing changes
+	if again, err := s.Key(ctx, "K1"); err != nil || again.Active || again.Epoch != k.Epoch+1 {
+		t.Errorf("deactivated, it is %+v, %v", again, err)
 	}
 	kind(t, s.SetKeyStatus(ctx, "amy", "K1", true), iot.KindNotFound, "")
 	kind(t, s.DeleteKey(ctx, "", "K1"), iot.KindNotFound, "")
