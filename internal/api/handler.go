@@ -137,7 +137,8 @@ func Operations(services []Service) ([]OperationState, error) {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	answer := &answerWriter{ResponseWriter: w}
-	c := &Call{HTTP: r, Writer: answer, Account: h.account, Region: h.region, Now: h.now(), handler: h}
+	r, body := withBody(w, r)
+	c := &Call{HTTP: r, Writer: answer, Account: h.account, Region: h.region, Now: h.now(), handler: h, received: body}
 	defer h.finish(ctx, c, answer)
 	id, err := iot.NewUUID(h.rand)
 	c.RequestID = id
@@ -178,6 +179,7 @@ func (h *Handler) refuse(ctx context.Context, c *Call, answer *answerWriter, err
 	if c.Service == "s3" {
 		described.Resource = c.HTTP.URL.Path
 	}
+	c.received.drain()
 	_ = awsapi.WriteError(answer, c.service.Service, c.RequestID, described) // an error is the client's: it has gone
 }
 

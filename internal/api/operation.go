@@ -107,10 +107,11 @@ type Call struct {
 	Region   string
 	Now      time.Time // when the request arrived
 
-	handler *Handler
-	service *boundService
-	keys    requestKeys
-	granted []permission // of S3, for Recheck
+	handler  *Handler
+	service  *boundService
+	received *requestBody // nil where the request has none
+	keys     requestKeys
+	granted  []permission // of S3, for Recheck
 }
 
 // permission is one that a call was found to have.
