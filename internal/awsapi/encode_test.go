@@ -134,11 +134,13 @@ func TestWriteError(t *testing.T) {
 			`<ErrorResponse xmlns="http://test/"><Error><Type>Sender</Type><Code>NoSuchEntity</Code><Message>no &lt;role&gt;</Message></Error><RequestId>id-1</RequestId></ErrorResponse>`},
 		{Query, APIError{Code: "ServiceFailure", Status: 500}, "text/xml", declaration +
 			`<ErrorResponse xmlns="http://test/"><Error><Type>Receiver</Type><Code>ServiceFailure</Code><Message></Message></Error><RequestId>id-1</RequestId></ErrorResponse>`},
+		{Query, APIError{Code: "ValidationError", Status: 400, Message: "a\x00\x01\ufffe\t\r\nb"}, "text/xml", declaration +
+			"<ErrorResponse xmlns=\"http://test/\"><Error><Type>Sender</Type><Code>ValidationError</Code><Message>a\ufffd\ufffd\ufffd\t&#xD;\nb</Message></Error><RequestId>id-1</RequestId></ErrorResponse>"},
 		{RESTJSON, APIError{Code: "ResourceNotFoundException", Status: 404, Message: `no "thing"`}, "application/json", `{"message":"no \"thing\""}`},
 		{RESTJSON, APIError{Code: "ResourceAlreadyExistsException", Status: 409, Message: "m", ResourceID: "i", ResourceARN: "a"}, "application/json", `{"message":"m","resourceId":"i","resourceArn":"a"}`},
 		{AWSJSON, APIError{Code: "ValidationException", Status: 400, Message: "m"}, "application/x-amz-json-1.0", `{"__type":"ValidationException","message":"m"}`},
-		{RESTXML, APIError{Code: "NoSuchKey", Status: 404, Message: "m", Resource: "/b/k", Fields: []Param{{"Region", "r"}}}, "application/xml", declaration +
-			`<Error><Code>NoSuchKey</Code><Message>m</Message><Region>r</Region><Resource>/b/k</Resource><RequestId>id-1</RequestId><HostId>` + hostID("id-1") + `</HostId></Error>`},
+		{RESTXML, APIError{Code: "NoSuchKey", Status: 404, Message: "m", Resource: "/b/k\x1f", Fields: []Param{{"Region", "r\x02"}}}, "application/xml", declaration +
+			`<Error><Code>NoSuchKey</Code><Message>m</Message><Region>r�</Region><Resource>/b/k�</Resource><RequestId>id-1</RequestId><HostId>` + hostID("id-1") + `</HostId></Error>`},
 		{RESTXML, APIError{Code: "NotModified", Status: 304}, "application/xml", ""},
 	}
 	for _, tt := range tests {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"strings"
+	"unicode/utf8"
 )
 
 // Fault says what is wrong with a message. The set is closed.
@@ -88,7 +90,7 @@ func queryError(s *Service, requestID string, e APIError) []byte {
 		x.leaf("Type", "Receiver")
 	}
 	x.leaf("Code", e.Code)
-	x.leaf("Message", e.Message)
+	x.leaf("Message", inXML(e.Message))
 	x.close("Error")
 	x.leaf("RequestId", requestID)
 	x.close("ErrorResponse")
@@ -100,15 +102,26 @@ func xmlError(requestID string, e APIError) []byte {
 	x := xmlWriter{buf: xmlDeclaration()}
 	x.open("Error", "")
 	x.leaf("Code", e.Code)
-	x.leaf("Message", e.Message)
+	x.leaf("Message", inXML(e.Message))
 	for _, f := range e.Fields {
-		x.leaf(f.Name, f.Value)
+		x.leaf(f.Name, inXML(f.Value))
 	}
 	if e.Resource != "" {
-		x.leaf("Resource", e.Resource)
+		x.leaf("Resource", inXML(e.Resource))
 	}
 	x.leaf("RequestId", requestID)
 	x.leaf("HostId", hostID(requestID))
 	x.close("Error")
 	return x.buf
+}
+
+// inXML replaces what XML 1.0 cannot hold, not even as a reference: an error
+// that quotes such a value must still parse.
+func inXML(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xfffe || r == 0xffff {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
 }
