@@ -118,10 +118,15 @@ func iamTagsIn(tags []m.Tag) []iam.Tag {
 	return list
 }
 
+// iamTagsOut renders tags for answers that leave them out where there are none.
 func iamTagsOut(tags []iam.Tag) []m.Tag {
 	if len(tags) == 0 {
 		return nil
 	}
+	return iamTagList(tags)
+}
+
+func iamTagList(tags []iam.Tag) []m.Tag {
 	list := make([]m.Tag, len(tags))
 	for i, t := range tags {
 		list[i] = m.Tag{Key: new(t.Key), Value: new(t.Value)}
@@ -156,7 +161,9 @@ func (r *iamRows) policyRows() []Operation {
 				if err != nil {
 					return nil, err
 				}
-				return &m.GetPolicyOutput{Policy: policyOut(p, true)}, nil
+				out := policyOut(p)
+				out.Description, out.Tags = optional(p.Description), iamTagList(p.Tags)
+				return &m.GetPolicyOutput{Policy: out}, nil
 			}),
 		iamOp("ListPolicies", func(c *Call, in *m.ListPoliciesInput) string { return iamARN(c, "policy", in.PathPrefix, "") }, r.listPolicies),
 		iamOp("DeletePolicy", func(_ *Call, in *m.DeletePolicyInput) string { return deref(in.PolicyArn) },
@@ -203,7 +210,7 @@ func (r *iamRows) policyRows() []Operation {
 				if err != nil {
 					return nil, err
 				}
-				return &m.ListPolicyTagsOutput{Tags: iamTagsOut(tags), IsTruncated: new(marker != ""), Marker: markerOut(marker)}, nil
+				return &m.ListPolicyTagsOutput{Tags: iamTagList(tags), IsTruncated: new(marker != ""), Marker: markerOut(marker)}, nil
 			}),
 	}
 }
@@ -218,21 +225,14 @@ func policyOwner(arn *string) iam.TagOwner {
 
 func iamVersionID(n int) *string { return new("v" + strconv.Itoa(n)) }
 
-// policyOut renders a policy; listings leave description and tags out.
-func policyOut(p iam.Policy, whole bool) *m.Policy {
-	out := &m.Policy{
+// policyOut renders a policy as listings do, without description and tags.
+func policyOut(p iam.Policy) *m.Policy {
+	return &m.Policy{
 		PolicyName: &p.Name, PolicyId: &p.ID, Arn: &p.ARN, Path: &p.Path,
 		DefaultVersionId: iamVersionID(p.DefaultVersion), AttachmentCount: new(int32(p.Attachments)), //nolint:gosec // few
 		PermissionsBoundaryUsageCount: new(int32(p.Boundaries)), IsAttachable: new(true), //nolint:gosec // few
 		CreateDate: &p.CreatedAt, UpdateDate: &p.UpdatedAt,
 	}
-	if whole {
-		out.Tags = iamTagsOut(p.Tags)
-		if p.Description != "" {
-			out.Description = &p.Description
-		}
-	}
-	return out
 }
 
 func versionOut(v iam.PolicyVersion, document bool) *m.PolicyVersion {
@@ -251,7 +251,9 @@ func (r *iamRows) createPolicy(ctx context.Context, _ *Call, in *m.CreatePolicyI
 	if err != nil {
 		return nil, err
 	}
-	return &m.CreatePolicyOutput{Policy: policyOut(p, true)}, nil
+	out := policyOut(p)
+	out.Tags = iamTagsOut(p.Tags) // the description is for GetPolicy alone
+	return &m.CreatePolicyOutput{Policy: out}, nil
 }
 
 func (r *iamRows) listPolicies(ctx context.Context, _ *Call, in *m.ListPoliciesInput) (*m.ListPoliciesOutput, error) {
@@ -262,7 +264,7 @@ func (r *iamRows) listPolicies(ctx context.Context, _ *Call, in *m.ListPoliciesI
 	}
 	out := &m.ListPoliciesOutput{Policies: make([]m.Policy, len(list)), IsTruncated: new(marker != ""), Marker: markerOut(marker)}
 	for i, p := range list {
-		out.Policies[i] = *policyOut(p, false)
+		out.Policies[i] = *policyOut(p)
 	}
 	return out, nil
 }
@@ -281,7 +283,9 @@ func (r *iamRows) listPolicyVersions(ctx context.Context, _ *Call, in *m.ListPol
 
 func (r *iamRows) listEntities(ctx context.Context, _ *Call, in *m.ListEntitiesForPolicyInput) (*m.ListEntitiesForPolicyOutput, error) {
 	var kind iam.HolderKind
-	out := &m.ListEntitiesForPolicyOutput{IsTruncated: new(false)}
+	out := &m.ListEntitiesForPolicyOutput{
+		IsTruncated: new(false), PolicyGroups: []m.PolicyGroup{}, PolicyUsers: []m.PolicyUser{}, PolicyRoles: []m.PolicyRole{},
+	}
 	switch deref(in.EntityFilter) {
 	case "":
 	case "Role":

@@ -72,7 +72,7 @@ func (r *iamRows) roleRows() []Operation {
 				if err != nil {
 					return nil, err
 				}
-				return &m.ListRoleTagsOutput{Tags: iamTagsOut(tags), IsTruncated: new(marker != ""), Marker: markerOut(marker)}, nil
+				return &m.ListRoleTagsOutput{Tags: iamTagList(tags), IsTruncated: new(marker != ""), Marker: markerOut(marker)}, nil
 			}),
 	}, r.rolePolicyRows()...)
 }

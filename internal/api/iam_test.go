@@ -214,6 +214,41 @@ func TestIAMRolesAndPolicies(t *testing.T) {
 	}
 }
 
+// What stands in an answer, and what does not, where there is nothing to tell:
+// clients of dynamic languages index the members that AWS always sends.
+func TestIAMEmptyMembers(t *testing.T) {
+	t.Parallel()
+	s := newIAMServer(t)
+	c, ctx := s.admin(), t.Context()
+	_, err := c.CreateRole(ctx, &awsiam.CreateRoleInput{RoleName: new("r"), AssumeRolePolicyDocument: new(accountTrust)})
+	noError(t, err)
+	const allow = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:*","Resource":"*"}}`
+	made, err := c.CreatePolicy(ctx, &awsiam.CreatePolicyInput{PolicyName: new("p"), PolicyDocument: new(allow), Description: new("d")})
+	noError(t, err)
+	if made.Policy.Description != nil || made.Policy.Tags != nil {
+		t.Errorf("CreatePolicy answers %+v", made.Policy)
+	}
+	got, err := c.GetPolicy(ctx, &awsiam.GetPolicyInput{PolicyArn: made.Policy.Arn})
+	noError(t, err)
+	if aws.ToString(got.Policy.Description) != "d" || got.Policy.Tags == nil {
+		t.Errorf("GetPolicy answers %+v", got.Policy)
+	}
+	tags, err := c.ListPolicyTags(ctx, &awsiam.ListPolicyTagsInput{PolicyArn: made.Policy.Arn})
+	noError(t, err)
+	roleTags, err := c.ListRoleTags(ctx, &awsiam.ListRoleTagsInput{RoleName: new("r")})
+	noError(t, err)
+	if tags.Tags == nil || roleTags.Tags == nil {
+		t.Error("a listing of no tags lacks its list")
+	}
+	for _, filter := range []iamtypes.EntityType{"", iamtypes.EntityTypeGroup, iamtypes.EntityTypeRole} {
+		e, err := c.ListEntitiesForPolicy(ctx, &awsiam.ListEntitiesForPolicyInput{PolicyArn: made.Policy.Arn, EntityFilter: filter})
+		noError(t, err)
+		if e.PolicyGroups == nil || e.PolicyRoles == nil || e.PolicyUsers == nil {
+			t.Errorf("filter %q: %+v", filter, e)
+		}
+	}
+}
+
 // IAM's own operations are subject to policies: by path, by the policy that is attached, by tags.
 func TestIAMIsAuthorized(t *testing.T) {
 	t.Parallel()
