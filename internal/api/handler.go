@@ -137,7 +137,7 @@ func Operations(services []Service) ([]OperationState, error) {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	answer := &answerWriter{ResponseWriter: w}
-	r, body := withBody(w, r)
+	r, body := withBody(r)
 	c := &Call{HTTP: r, Writer: answer, Account: h.account, Region: h.region, Now: h.now(), handler: h, received: body}
 	defer h.finish(ctx, c, answer)
 	id, err := iot.NewUUID(h.rand)
@@ -208,6 +208,7 @@ func (h *Handler) serve(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	c.SignedAt = signature.Time
 	if signature.Service == mqttScope && awsapi.RawPath(c.HTTP) == mqttPath {
 		return h.serveMQTT(ctx, c)
 	}

@@ -1,24 +1,17 @@
 package api
 
 import (
-	"errors"
 	"io"
 	"net/http"
-	"os"
-	"time"
 )
 
-const (
-	stallTimeout = time.Minute // the longest pause of a client that sends a body
-	drainLimit   = 64 << 20    // what is read of a body after it was refused
-)
+// drainLimit bounds what is read of a body after it was refused.
+const drainLimit = 64 << 20
 
-// requestBody is the body of a request whose client must keep sending.
+// requestBody knows how far a body was read.
 type requestBody struct {
 	io.ReadCloser
-	control *http.ResponseController
-	armed   time.Time // when the deadline was last set
-	state   bodyState
+	state bodyState
 }
 
 type bodyState uint8
@@ -29,13 +22,13 @@ const (
 	bodyEnded
 )
 
-// withBody returns r with a body that watches its client. r itself stays as it
-// is: net/http judges by the body that it made whether to close gently.
-func withBody(w http.ResponseWriter, r *http.Request) (*http.Request, *requestBody) {
+// withBody returns r with a body that can be drained. r itself stays as it is:
+// net/http judges by the body that it made whether to close gently.
+func withBody(r *http.Request) (*http.Request, *requestBody) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return r, nil
 	}
-	b := &requestBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
+	b := &requestBody{ReadCloser: r.Body}
 	watched := *r
 	watched.Body = b
 	return &watched, b
@@ -46,16 +39,9 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	if b.state == bodyUntouched {
 		b.state = bodyBegun
 	}
-	if now := time.Now(); now.Sub(b.armed) > stallTimeout/10 { //nolint:forbidigo // socket deadlines are wall-clock
-		b.armed = now
-		_ = b.control.SetReadDeadline(now.Add(stallTimeout)) // a recorder of a test has none
-	}
 	n, err := b.ReadCloser.Read(p)
 	if err != nil {
 		b.state = bodyEnded
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			_ = b.control.SetReadDeadline(time.Time{}) // net/http goes on reading, for the client's end
-		}
 	}
 	return n, err
 }
