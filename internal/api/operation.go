@@ -106,6 +106,7 @@ type Call struct {
 	Account  iot.AccountID
 	Region   string
 	Now      time.Time // when the request arrived
+	SignedAt time.Time // zero for an anonymous caller
 
 	handler  *Handler
 	service  *boundService
