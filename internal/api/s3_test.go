@@ -666,6 +666,10 @@ func TestS3Presigned(t *testing.T) {
 	if status != 200 || header.Get("ETag") == "" || header.Get("X-Amz-Request-Id") == "" {
 		t.Errorf("%d %v %s", status, header, body)
 	}
+	status, _, body = s.plainly(t, put.Method, put.URL, io.MultiReader(strings.NewReader("of no known length")))
+	if status != 411 || !strings.Contains(body, "<Code>MissingContentLength</Code>") {
+		t.Errorf("without a length: %d %s", status, body)
+	}
 	get, err := p.PresignGetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("bucket"), Key: aws.String("a b"), ResponseContentType: aws.String("x/y")})
 	if err != nil {
 		t.Fatal(err)
