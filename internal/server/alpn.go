@@ -47,6 +47,8 @@ func (i *innerServers) serve(outer *http.Server, conn *tls.Conn, h http.Handler)
 			h.ServeHTTP(w, r)
 		}),
 		ReadHeaderTimeout: outer.ReadHeaderTimeout,
+		ReadTimeout:       outer.ReadTimeout,
+		WriteTimeout:      outer.WriteTimeout,
 		IdleTimeout:       outer.IdleTimeout,
 		MaxHeaderBytes:    outer.MaxHeaderBytes,
 		BaseContext:       outer.BaseContext,

@@ -9,22 +9,55 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/telemetry"
 )
 
-// Limits of every HTTP listener. A request's body has no deadline of its own,
-// since an upload may take hours; its progress has one, see the api room.
+// Limits of every HTTP listener. On the API port a body has no deadline as a
+// whole, since an upload may take days; its progress has one, see steadily.
 const (
 	headerTimeout   = 10 * time.Second
 	idleTimeout     = 3 * time.Minute
 	maxHeader       = 32 << 10
 	shutdownTimeout = 8 * time.Second
+
+	deviceTimeout = time.Minute // for a whole request or answer of the device port
+	maxConns      = 10_000      // of one listener
+	keptFiles     = 256         // descriptors that connections leave to everything else
 )
 
+// limitConns closes the connections that come while limit are open, so that no
+// flood of them takes the descriptors that the database and the objects need.
+func limitConns(s *http.Server, limit int64) {
+	var open atomic.Int64
+	s.ConnState = func(c net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			if open.Add(1) > limit {
+				_ = c.Close()
+			}
+		case http.StateClosed, http.StateHijacked:
+			open.Add(-1)
+		case http.StateActive, http.StateIdle:
+		}
+	}
+}
+
+// connLimit is how many connections one of two listeners may have: a third of
+// the descriptors that there are, the last third being for files.
+func connLimit() int64 {
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur > 4*maxConns {
+		return maxConns
+	}
+	return max(64, (int64(files.Cur)-keptFiles)/3) //nolint:gosec // at most four times maxConns
+}
+
 func newHTTPServer(h http.Handler, conf *tls.Config, log *slog.Logger) *http.Server {
-	return &http.Server{
+	s := &http.Server{
 		Handler:           h,
 		TLSConfig:         conf,
 		ReadHeaderTimeout: headerTimeout,
@@ -33,6 +66,8 @@ func newHTTPServer(h http.Handler, conf *tls.Config, log *slog.Logger) *http.Ser
 		// Handshakes that strangers break off are no news.
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+	limitConns(s, connLimit())
+	return s
 }
 
 // stopHTTP drains, and cuts what does not end in time.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -41,17 +42,18 @@ func newSplitListener(l net.Listener, conf *tls.Config, refusePlain bool) *split
 }
 
 func (s *splitListener) acceptLoop() {
+	failures := 0
 	for {
 		c, err := s.Listener.Accept()
+		if err != nil && passing(err) && s.pause(&failures) {
+			continue
+		}
 		if err != nil {
-			var ne net.Error
-			if errors.As(err, &ne) && ne.Timeout() {
-				continue
-			}
 			s.err = err
 			s.cancel()
 			return
 		}
+		failures = 0
 		select {
 		case s.slots <- struct{}{}:
 		case <-s.ctx.Done():
@@ -62,6 +64,32 @@ func (s *splitListener) acceptLoop() {
 			defer func() { <-s.slots }()
 			s.decide(c)
 		})
+	}
+}
+
+// passing reports whether accepting may work again: a flood of connections
+// takes the last file descriptor, and gives it back.
+func passing(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
+// pause waits a little longer after every failure in a row, and reports whether
+// the listener is still open.
+func (s *splitListener) pause(failures *int) bool {
+	t := time.NewTimer(min(5*time.Millisecond<<min(*failures, 8), time.Second))
+	defer t.Stop()
+	*failures++
+	select {
+	case <-t.C:
+		return true
+	case <-s.ctx.Done():
+		return false
 	}
 }
 

@@ -174,13 +174,14 @@ func (s *Server) openFronts(r *rooms) error {
 	if err != nil {
 		return err
 	}
-	s.api = newHTTPServer(front, apiTLS(serverCert), o.Logger)
+	s.api = newHTTPServer(steadily(front), apiTLS(serverCert), o.Logger)
 	credentials := api.NewCredentialEndpoint(api.CredentialOptions{
 		Provider: sts.NewProvider(r.tokens, r.aliases, o.Logger), PublicHosts: o.PublicHosts,
 		Observer: s.metrics, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
 	})
 	s.device = newHTTPServer(credentials, deviceTLS(serverCert), o.Logger)
 	s.device.ConnContext = credentials.ConnContext
+	s.device.ReadTimeout, s.device.WriteTimeout = deviceTimeout, deviceTimeout
 	serveALPNHTTP(s.device)
 	return nil
 }
@@ -256,8 +257,12 @@ func (s *Server) prepareAdmin(ctx context.Context, identities *iam.Service) erro
 			return err
 		}
 	}
+	kept := k
 	k.Region, k.AccountID, k.PublicHost = s.opts.Region, s.opts.AccountID, s.opts.PublicHosts[0]
 	s.admin = k
+	if k == kept {
+		return nil // a start on a full disk has to succeed, so that something can be deleted
+	}
 	return k.save(s.opts.Data)
 }
 

@@ -197,4 +197,3 @@ func (l *Log) Denials() []map[string]any {
 	}
 	return list
 }
-
