@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	s3model "github.com/sekisho-iot/sekisho/internal/api/model/s3"
 	"github.com/sekisho-iot/sekisho/internal/awsapi"
@@ -125,7 +124,10 @@ func (k *s3Keys) Lookup(key string) policy.Values {
 		}
 		return policy.One("AWS4-HMAC-SHA256")
 	case "s3:signatureage":
-		return k.signatureAge()
+		if k.call.Identity == nil {
+			return policy.Absent("the request is anonymous")
+		}
+		return policy.One(strconv.FormatInt(k.call.Now.Sub(k.call.SignedAt).Milliseconds(), 10))
 	case "s3:resourceaccount":
 		return policy.One(string(k.call.Account))
 	case "s3:prefix", "s3:delimiter", "s3:max-keys":
@@ -175,7 +177,7 @@ func s3HeaderKey(h http.Header, key string) policy.Values {
 		return policy.Absent("the request carries no such key")
 	}
 	if v := h[name]; len(v) > 0 {
-		return policy.One(v[0])
+		return policy.One(strings.Join(v, ",")) // as it is decoded
 	}
 	return policy.Absent("the request has no such header")
 }
@@ -200,20 +202,6 @@ func (k *s3Keys) listing(key string) policy.Values {
 		return policy.Absent(why)
 	}
 	return policy.One(strconv.Itoa(int(*k.list.max)))
-}
-
-// signatureAge is the age of the signature in milliseconds.
-func (k *s3Keys) signatureAge() policy.Values {
-	r := k.call.HTTP
-	date := r.Header.Get("X-Amz-Date")
-	if date == "" {
-		date = r.URL.Query().Get("X-Amz-Date")
-	}
-	signed, err := time.Parse("20060102T150405Z", date)
-	if err != nil {
-		return policy.Absent("the request carries no date of its own")
-	}
-	return policy.One(strconv.FormatInt(k.call.Now.Sub(signed).Milliseconds(), 10))
 }
 
 // refuseUnsupported refuses the headers of a write whose meaning we could not
