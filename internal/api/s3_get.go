@@ -67,7 +67,7 @@ func (r *s3Rows) open(ctx context.Context, c *Call, bucket, version, rangeHeader
 	if err := checkVersion(version); err != nil {
 		return nil, err
 	}
-	get.Range = parseRange(deref(rangeHeader))
+	get.Range, get.IfRange = parseRange(deref(rangeHeader)), c.HTTP.Header.Get("If-Range")
 	if part != nil {
 		if get.Range != nil {
 			return nil, iot.Errorf(iot.KindInvalid, "request", "Cannot specify both Range header and partNumber query parameter")
@@ -159,6 +159,9 @@ func describeObject(h http.Header, o *s3.Object, checksums bool) int {
 		h.Set("X-Amz-Mp-Parts-Count", strconv.Itoa(o.Parts))
 		if checksums && o.PartInfo.Checksum.Algorithm != s3.AlgorithmNone {
 			h.Set("X-Amz-Checksum-"+string(o.PartInfo.Checksum.Algorithm), o.PartInfo.Checksum.Value)
+			if o.PartInfo.Checksum.Algorithm == o.Checksum.Algorithm {
+				h.Set("X-Amz-Checksum-Type", string(o.Checksum.Type))
+			}
 		}
 	}
 	if !o.Partial {
@@ -205,7 +208,14 @@ func override(c *Call, values map[string]*string) error {
 }
 
 func (r *s3Rows) getObjectAttributes(ctx context.Context, c *Call, in *m.GetObjectAttributesInput) (*m.GetObjectAttributesOutput, error) {
-	get := &s3.GetInput{Key: deref(in.Key), HeadOnly: true}
+	if err := c.Authorize(ctx, "s3:GetObject", s3ObjectARN(in.Bucket, in.Key), &s3Keys{call: c}); err != nil {
+		return nil, err // S3 asks for both permissions
+	}
+	limit, err := pageSize("max-parts", in.MaxParts)
+	if err != nil {
+		return nil, err
+	}
+	get := &s3.GetInput{Key: deref(in.Key), HeadOnly: true, MaxParts: limit, AfterParts: int(deref(in.PartNumberMarker))}
 	o, err := r.open(ctx, c, in.Bucket, in.VersionId, nil, nil, get)
 	if err != nil {
 		return nil, err
@@ -223,15 +233,37 @@ func (r *s3Rows) getObjectAttributes(ctx context.Context, c *Call, in *m.GetObje
 			case "Checksum":
 				out.Checksum = checksumShape(o.Checksum)
 			case "ObjectParts":
-				if o.Parts > 0 {
-					out.ObjectParts = &m.GetObjectAttributesParts{TotalPartsCount: new(int32(o.Parts))} //nolint:gosec // at most 10,000
-				}
+				out.ObjectParts = objectParts(o, get)
 			default:
 				return nil, iot.Errorf(iot.KindInvalid, "argument", "Invalid attribute name specified.")
 			}
 		}
 	}
 	return out, nil
+}
+
+// objectParts lists the parts of an object, nil for one that was put whole.
+//
+//nolint:gosec // numbers of parts are at most 10,000
+func objectParts(o *s3.Object, get *s3.GetInput) *m.GetObjectAttributesParts {
+	if o.Parts == 0 {
+		return nil
+	}
+	out := &m.GetObjectAttributesParts{
+		TotalPartsCount: new(int32(o.Parts)), MaxParts: new(int32(get.MaxParts)),
+		PartNumberMarker: new(int32(get.AfterParts)), IsTruncated: &o.MoreParts,
+	}
+	for i := range o.PartList {
+		p := &o.PartList[i]
+		entry := m.ObjectPart{PartNumber: new(int32(p.Number)), Size: new(p.Size)}
+		if sum := checksumShape(p.Checksum); sum != nil && p.Checksum.Algorithm == o.Checksum.Algorithm {
+			entry.ChecksumCRC32, entry.ChecksumCRC32C, entry.ChecksumCRC64NVME = sum.ChecksumCRC32, sum.ChecksumCRC32C, sum.ChecksumCRC64NVME
+			entry.ChecksumSHA1, entry.ChecksumSHA256 = sum.ChecksumSHA1, sum.ChecksumSHA256
+		}
+		out.Parts = append(out.Parts, entry)
+		out.NextPartNumberMarker = entry.PartNumber
+	}
+	return out
 }
 
 func checksumShape(sum s3.Checksum) *m.Checksum {

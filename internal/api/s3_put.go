@@ -19,7 +19,7 @@ func (r *s3Rows) objectRows() []Operation {
 		anonymously(s3op("PutObject", "PutObject", func(_ *Call, in *m.PutObjectInput) string { return s3ObjectARN(in.Bucket, in.Key) }, r.putObject)),
 		anonymously(s3op("GetObject", "GetObject", func(_ *Call, in *m.GetObjectInput) string { return s3ObjectARN(in.Bucket, in.Key) }, r.getObject)),
 		anonymously(s3op("HeadObject", "GetObject", func(_ *Call, in *m.HeadObjectInput) string { return s3ObjectARN(in.Bucket, in.Key) }, r.headObject)),
-		anonymously(s3op("GetObjectAttributes", "GetObject", func(_ *Call, in *m.GetObjectAttributesInput) string { return s3ObjectARN(in.Bucket, in.Key) }, r.getObjectAttributes)),
+		anonymously(s3op("GetObjectAttributes", "GetObjectAttributes", func(_ *Call, in *m.GetObjectAttributesInput) string { return s3ObjectARN(in.Bucket, in.Key) }, r.getObjectAttributes)),
 		anonymously(s3op("DeleteObject", "DeleteObject", func(_ *Call, in *m.DeleteObjectInput) string { return s3ObjectARN(in.Bucket, in.Key) }, r.deleteObject)),
 		// S3 has no permission for the request as a whole: every key is authorised by itself.
 		anonymously(withoutAuthorization(op("DeleteObjects", "", nil, r.deleteObjects))),
@@ -78,7 +78,7 @@ func plainEncoding(encoding *string) string {
 			kept = append(kept, token)
 		}
 	}
-	return strings.Join(kept, ",")
+	return strings.Join(kept, ", ")
 }
 
 func writeConditions(match, noneMatch *string) (s3.WriteConditions, error) {
@@ -104,9 +104,9 @@ func content(c *Call) (s3.Content, error) {
 		return body, s3.TooLarge()
 	}
 	h := c.HTTP.Header
-	if text := h.Get("Content-Md5"); text != "" {
+	if sent := h["Content-Md5"]; len(sent) > 0 {
 		var err error
-		if body.MD5, err = base64.StdEncoding.DecodeString(text); err != nil || len(body.MD5) != md5.Size {
+		if body.MD5, err = base64.StdEncoding.DecodeString(sent[0]); err != nil || len(body.MD5) != md5.Size {
 			return body, iot.Errorf(iot.KindInvalid, "digest", "The Content-MD5 you specified was invalid.")
 		}
 	}

@@ -26,8 +26,13 @@ func (b *Bucket) ObjectARN(key string) string { return "arn:aws:s3:::" + b.Name 
 // ValidBucketName reports whether name is one that S3 allows for a new bucket:
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 func ValidBucketName(name string) bool {
-	if len(name) < 3 || len(name) > 63 || strings.Contains(name, "..") {
+	if len(name) < 3 || len(name) > 63 {
 		return false
+	}
+	for _, s := range []string{"..", ".-", "-."} { // no host name has such a label
+		if strings.Contains(name, s) {
+			return false
+		}
 	}
 	for i := range len(name) {
 		c := name[i]

@@ -71,7 +71,7 @@ func ofBucket(resource, bucket string) bool {
 	}
 	name, _, _ := strings.Cut(rest, "/")
 	if strings.HasSuffix(name, "*") && !strings.ContainsAny(name[:len(name)-1], "*?$") {
-		return strings.HasPrefix(bucket, name[:len(name)-1]) && len(name) > 1
+		return strings.HasPrefix(bucket, name[:len(name)-1])
 	}
 	return name == bucket
 }

@@ -135,6 +135,17 @@ func (r *Range) Resolve(size int64) (offset, length int64, err error) {
 	return r.First, last - r.First + 1, nil
 }
 
+// RangeFor returns the range to serve of the object that stands there now. By
+// RFC 9110 section 13.1.5 it is the whole where If-Range does not hold.
+func (in *GetInput) RangeFor(info *Info) *Range {
+	const httpDate = "Mon, 02 Jan 2006 15:04:05 GMT"
+	switch in.IfRange {
+	case "", `"` + info.ETag + `"`, info.Modified.UTC().Format(httpDate):
+		return in.Range
+	}
+	return nil
+}
+
 // RangeError is the cause inside the error of a range that covers nothing; the
 // answer names the object's size.
 type RangeError struct{ Size int64 }

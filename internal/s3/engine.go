@@ -55,7 +55,11 @@ type GetInput struct {
 	HeadOnly   bool
 	If         ReadConditions
 	Range      *Range
-	PartNumber int // 0 for none
+	IfRange    string // an ETag or a date as If-Range has it: what Range depends on; "" for nothing
+	PartNumber int    // 0 for none
+
+	MaxParts   int // of a description, how many parts to list with it
+	AfterParts int // the part number behind which they begin
 }
 
 // DeleteInput removes an object.

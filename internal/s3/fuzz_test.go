@@ -26,7 +26,7 @@ func TestPolicyResources(t *testing.T) {
 	t.Parallel()
 	for resource, want := range map[string]bool{
 		"arn:aws:s3:::bucket": true, "arn:aws:s3:::bucket/": true, "arn:aws:s3:::bucket/a*b": true, "arn:aws:s3:::bucket*": true,
-		"arn:aws:s3:::buck*/x": true, "arn:aws:s3:::*": false, "*": false, "arn:aws:s3:::bucket2": false, "arn:aws:s3:::b?cket": false,
+		"arn:aws:s3:::buck*/x": true, "arn:aws:s3:::*": true, "arn:aws:s3:::*/*": true, "*": false, "arn:aws:s3:::bucket2": false, "arn:aws:s3:::b?cket": false,
 		"arn:aws:s3:::${aws:username}": false, "arn:aws:iam:::bucket": false, "bucket": false, "": false,
 	} {
 		if got := ofBucket(resource, "bucket"); got != want {

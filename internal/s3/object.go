@@ -76,6 +76,9 @@ type Object struct {
 	Length   int64 // of Body
 	Partial  bool  // a range or a part, not the whole
 	PartInfo *Part // set for a read by part number
+
+	PartList  []Part // the parts that MaxParts asked for
+	MoreParts bool   // there are parts behind those of PartList
 }
 
 // ValidKey reports why key cannot name an object, or nil.

@@ -15,7 +15,7 @@ func TestBucketNames(t *testing.T) {
 	for name, want := range map[string]bool{
 		"abc": true, "a-b.c-1": true, "1bucket": true, strings.Repeat("a", 63): true, "my.bucket": true,
 		"ab": false, strings.Repeat("a", 64): false, "Upper": false, "a_b": false, "-abc": false, "abc-": false,
-		".abc": false, "abc.": false, "a..b": false, "192.168.5.4": false, "xn--abc": false, "sthree-x": false,
+		".abc": false, "abc.": false, "a..b": false, "a.-b": false, "a-.b": false, "192.168.5.4": false, "xn--abc": false, "sthree-x": false,
 		"amzn-s3-demo-x": false, "x-s3alias": false, "x--ol-s3": false, "x.mrap": false, "x--x-s3": false,
 		"x--table-s3": false, "bücket": false, "a/b": false, "_sekisho": false, "": false, "a b": false, "abc\x00": false,
 	} {

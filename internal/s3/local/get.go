@@ -44,8 +44,8 @@ func (e *Engine) read(ctx context.Context, r *Record, in *s3.GetInput) (*s3.Obje
 		return nil, err
 	}
 	o := &s3.Object{Info: info, Length: info.Size}
-	if in.Range != nil {
-		if o.Offset, o.Length, err = in.Range.Resolve(info.Size); err != nil {
+	if asked := in.RangeFor(&info); asked != nil {
+		if o.Offset, o.Length, err = asked.Resolve(info.Size); err != nil {
 			return nil, err
 		}
 		o.Partial = true
@@ -91,7 +91,7 @@ func (e *Engine) openData(id ID) (*os.File, error) {
 
 // readParts completes o for an object of parts.
 func (e *Engine) readParts(ctx context.Context, r *Record, o *s3.Object, in *s3.GetInput) error {
-	if in.HeadOnly && in.PartNumber == 0 {
+	if in.HeadOnly && in.PartNumber == 0 && in.MaxParts == 0 {
 		return nil
 	}
 	if !e.pins.pin(r.Version) {
@@ -111,6 +111,7 @@ func (e *Engine) readParts(ctx context.Context, r *Record, o *s3.Object, in *s3.
 		e.manifests.Drop(r.Version)
 		return errGone
 	}
+	m.page(o, in)
 	if in.PartNumber > 0 {
 		i := sort.Search(len(m.parts), func(i int) bool { return m.parts[i].Number >= in.PartNumber })
 		if i == len(m.parts) || m.parts[i].Number != in.PartNumber {
@@ -157,6 +158,16 @@ func (e *Engine) loadManifest(ctx context.Context, upload ID) (*manifest, error)
 		at += parts[i].Size
 	}
 	return m, nil
+}
+
+// page lists parts in o, as many as were asked for.
+func (m *manifest) page(o *s3.Object, in *s3.GetInput) {
+	from := sort.Search(len(m.parts), func(i int) bool { return m.parts[i].Number > in.AfterParts })
+	to := min(from+in.MaxParts, len(m.parts))
+	for i := from; i < to; i++ {
+		o.PartList = append(o.PartList, m.parts[i].describe())
+	}
+	o.MoreParts = to < len(m.parts)
 }
 
 // sections returns where the bytes of a range are.

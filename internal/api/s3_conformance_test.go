@@ -1,0 +1,98 @@
+package api_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// withHeader adds a header that the SDK has no member for, unsigned as a proxy would.
+func withHeader(name, value string) func(*s3.Options) {
+	return s3.WithAPIOptions(smithyhttp.AddHeaderValue(name, value))
+}
+
+func TestS3IfRange(t *testing.T) {
+	t.Parallel()
+	s := newS3Server(t, "us-east-1")
+	c, ctx := s.bucket(t, "bucket"), t.Context()
+	in := &s3.GetObjectInput{Bucket: aws.String("bucket"), Key: aws.String("k"), Range: aws.String("bytes=1-2")}
+	put := must[*s3.PutObjectOutput](t)(c.PutObject(ctx, &s3.PutObjectInput{Bucket: in.Bucket, Key: in.Key, Body: strings.NewReader("0123")}))
+	head := must[*s3.HeadObjectOutput](t)(c.HeadObject(ctx, &s3.HeadObjectInput{Bucket: in.Bucket, Key: in.Key}))
+	for condition, want := range map[string]string{
+		*put.ETag: "12", `"other"`: "0123", "W/" + *put.ETag: "0123", "nonsense": "0123",
+		head.LastModified.UTC().Format(http.TimeFormat): "12", "Thu, 01 Jan 1970 00:00:00 GMT": "0123",
+	} {
+		o := must[*s3.GetObjectOutput](t)(c.GetObject(ctx, in, withHeader("If-Range", condition)))
+		if got := readAll(t, o.Body); got != want || (o.ContentRange != nil) != (want == "12") {
+			t.Errorf("%s: %s", condition, got)
+		}
+	}
+}
+
+func TestS3PartsOfObjects(t *testing.T) {
+	t.Parallel()
+	s := newS3Server(t, "us-east-1")
+	c, ctx := s.bucket(t, "bucket"), t.Context()
+	bucket, key := aws.String("bucket"), aws.String("k")
+	u := must[*s3.CreateMultipartUploadOutput](t)(c.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
+		Bucket: bucket, Key: key, ChecksumAlgorithm: types.ChecksumAlgorithmCrc32,
+	}))
+	var parts []types.CompletedPart
+	for i, body := range []string{strings.Repeat("a", 5<<20), strings.Repeat("b", 5<<20), "c"} {
+		n := aws.Int32(int32(2*i + 1)) //nolint:gosec // few
+		p := must[*s3.UploadPartOutput](t)(c.UploadPart(ctx, &s3.UploadPartInput{
+			Bucket: bucket, Key: key, UploadId: u.UploadId, PartNumber: n, Body: strings.NewReader(body), ChecksumAlgorithm: types.ChecksumAlgorithmCrc32,
+		}))
+		parts = append(parts, types.CompletedPart{PartNumber: n, ETag: p.ETag, ChecksumCRC32: p.ChecksumCRC32})
+	}
+	must[*s3.CompleteMultipartUploadOutput](t)(c.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
+		Bucket: bucket, Key: key, UploadId: u.UploadId, MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
+	}))
+	page := func(most *int32, after *string) *types.GetObjectAttributesParts {
+		return must[*s3.GetObjectAttributesOutput](t)(c.GetObjectAttributes(ctx, &s3.GetObjectAttributesInput{
+			Bucket: bucket, Key: key, MaxParts: most, PartNumberMarker: after, ObjectAttributes: []types.ObjectAttributes{types.ObjectAttributesObjectParts},
+		})).ObjectParts
+	}
+	all := page(nil, nil)
+	if *all.TotalPartsCount != 3 || *all.IsTruncated || len(all.Parts) != 3 || *all.MaxParts != 1000 {
+		t.Errorf("all: %+v", all)
+	}
+	for i, p := range all.Parts {
+		if *p.PartNumber != *parts[i].PartNumber || *p.ChecksumCRC32 != *parts[i].ChecksumCRC32 || *p.Size != [...]int64{5 << 20, 5 << 20, 1}[i] {
+			t.Errorf("part %d: %+v", i, p)
+		}
+	}
+	first := page(aws.Int32(2), nil)
+	if !*first.IsTruncated || len(first.Parts) != 2 || *first.NextPartNumberMarker != "3" {
+		t.Errorf("first page: %+v", first)
+	}
+	last := page(aws.Int32(2), first.NextPartNumberMarker)
+	if *last.IsTruncated || len(last.Parts) != 1 || *last.Parts[0].PartNumber != 5 || *last.PartNumberMarker != "3" {
+		t.Errorf("last page: %+v", last)
+	}
+	part := must[*s3.GetObjectOutput](t)(c.GetObject(ctx, &s3.GetObjectInput{Bucket: bucket, Key: key, PartNumber: aws.Int32(5), ChecksumMode: types.ChecksumModeEnabled}))
+	if readAll(t, part.Body) != "c" || *part.PartsCount != 3 || aws.ToString(part.ChecksumCRC32) != *parts[2].ChecksumCRC32 || part.ChecksumType != types.ChecksumTypeComposite {
+		t.Errorf("part 5: %+v", part)
+	}
+}
+
+func TestS3HeadersOfWrites(t *testing.T) {
+	t.Parallel()
+	s := newS3Server(t, "us-east-1")
+	c, ctx := s.bucket(t, "bucket"), t.Context()
+	bucket, key := aws.String("bucket"), aws.String("k")
+	_, err := c.PutObject(ctx, &s3.PutObjectInput{Bucket: bucket, Key: key, Body: strings.NewReader("x")}, withHeader("Content-Md5", ""))
+	wantError(t, "empty Content-MD5", err, 400, "InvalidDigest")
+	for sent, want := range map[string]string{"gzip": "gzip", "deflate, gzip": "deflate, gzip", "aws-chunked,gzip": "gzip", "aws-chunked": ""} {
+		must[*s3.PutObjectOutput](t)(c.PutObject(ctx, &s3.PutObjectInput{Bucket: bucket, Key: key, Body: strings.NewReader("x"), ContentEncoding: &sent}))
+		o := must[*s3.HeadObjectOutput](t)(c.HeadObject(ctx, &s3.HeadObjectInput{Bucket: bucket, Key: key}))
+		if got := aws.ToString(o.ContentEncoding); got != want {
+			t.Errorf("Content-Encoding %q is kept as %q", sent, got)
+		}
+	}
+}
