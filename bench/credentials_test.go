@@ -140,7 +140,7 @@ func get(ctx context.Context, c *http.Client, url string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer res.Body.Close() //nolint:errcheck // read to its end
+	defer res.Body.Close()
 	n, err := io.Copy(io.Discard, res.Body)
 	if err == nil && res.StatusCode != http.StatusOK {
 		err = errors.New(res.Status)

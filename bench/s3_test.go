@@ -62,7 +62,7 @@ func (s *storage) call(ctx context.Context, method, path string, body []byte, ha
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close() //nolint:errcheck // read to its end
+	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		b, _ := io.ReadAll(io.LimitReader(res.Body, 500))
 		return fmt.Errorf("%s %s: %s %s", method, path, res.Status, b)

@@ -188,15 +188,13 @@ func TestCredentialALPN(t *testing.T) {
 		for range 2 {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, shared.credentialsURL(alias), http.NoBody)
 			check(t, err)
-			res, err := client.Do(req)
+			res, err := exchange(client, req)
 			if err != nil {
 				t.Errorf("ALPN %q: %v", protocol, err)
 				break
 			}
-			_ = sum(t, res.Body)
-			shut(t, res.Body)
-			if res.StatusCode != http.StatusOK || (res.ProtoMajor == 2) != (protocol == "h2") {
-				t.Errorf("ALPN %q: %s %s", protocol, res.Proto, res.Status)
+			if res.status != http.StatusOK || (res.major == 2) != (protocol == "h2") {
+				t.Errorf("ALPN %q: %+v", protocol, res)
 			}
 		}
 	}
@@ -259,12 +257,10 @@ func TestCredentialKeepAlive(t *testing.T) {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, shared.credentialsURL(alias), http.NoBody)
 			check(t, err)
 			req, reused := traceReuse(req)
-			res, err := client.Do(req)
+			res, err := exchange(client, req)
 			check(t, err)
-			_ = sum(t, res.Body)
-			check(t, res.Body.Close())
-			if res.StatusCode != step.status || (i > 0 && !reused()) || (res.ProtoMajor == 2) != h2 {
-				t.Errorf("step %d: %s %s, connection reused: %t; want %d", i, res.Proto, res.Status, reused(), step.status)
+			if res.status != step.status || (i > 0 && !reused()) || (res.major == 2) != h2 {
+				t.Errorf("step %d: %+v, connection reused: %t; want %d", i, res, reused(), step.status)
 			}
 		}
 	}

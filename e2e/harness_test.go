@@ -356,7 +356,7 @@ func (d *device) fetch(ctx context.Context, alias string) (sessionCredentials, e
 	if err != nil {
 		return body.Credentials, err
 	}
-	defer res.Body.Close() //nolint:errcheck // read to its end or given up
+	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		return body.Credentials, fmt.Errorf("credential endpoint: %s", res.Status)
 	}
@@ -400,4 +400,21 @@ func shut(t testing.TB, c io.Closer) {
 func (s *server) credentialEndpoint() string {
 	_, port, _ := cutLast(s.Env["SEKISHO_CREDENTIAL_ENDPOINT"], ":")
 	return "localhost:" + port
+}
+
+// exchanged is what a test looks at of an answer.
+type exchanged struct {
+	status int
+	major  int // of the HTTP version
+}
+
+// exchange sends a request and reads the answer to its end.
+func exchange(c *http.Client, req *http.Request) (exchanged, error) {
+	res, err := c.Do(req)
+	if err != nil {
+		return exchanged{}, err
+	}
+	defer res.Body.Close()
+	_, err = io.Copy(io.Discard, res.Body)
+	return exchanged{res.StatusCode, res.ProtoMajor}, err
 }

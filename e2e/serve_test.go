@@ -266,7 +266,7 @@ func TestServeStop(t *testing.T) {
 		t.Errorf("exit code %d after %s", code, took)
 	}
 	check(t, w.Close())
-	<-done
+	t.Logf("the stuck upload ended with: %v", <-done)
 	check(t, s.Restart(t.Context()))
 	s.connect()
 	_, err = s.s3.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &bucket, Key: new("stuck")})
@@ -283,10 +283,7 @@ func TestServeStopIdle(t *testing.T) {
 	for _, protocol := range []string{"http/1.1", "h2", "x-amzn-http-ca"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.credentialsURL(alias), http.NoBody)
 		check(t, err)
-		res, err := d.clientALPN(t, protocol).Do(req)
-		check(t, err)
-		_ = sum(t, res.Body)
-		shut(t, res.Body)
+		check(t, second(exchange(d.clientALPN(t, protocol), req)))
 	}
 	begun := time.Now()
 	code, err := s.Stop()
