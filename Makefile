@@ -10,7 +10,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 # Tools are built once per version and Go release, outside the tree, so that a
 # fresh checkout on the same machine finds them.
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sekisho/tools/$(shell $(GO) env GOVERSION)
-tool_version = $(shell awk '$$1 == "$(1)" { print $$2 }' tools.mod)
+tool_version = $(shell awk '$$1 == "$(1)" && $$2 { print $$2 }' tools.mod)
 LINT := $(TOOLS)/golangci-lint-$(call tool_version,github.com/golangci/golangci-lint/v2)
 GOTESTSUM := $(TOOLS)/gotestsum-$(call tool_version,gotest.tools/gotestsum)
 
