@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"sync"
 	"time"
 
@@ -50,6 +51,14 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now //nolint:forbidigo // the documented default
+	}
+	// SQLite would make it readable to all, and gives its log the mode of the file.
+	f, err := os.OpenFile(cfg.Path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the folder that the operator named
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
 	}
 	pool, err := sql.Open("sqlite", dsn(cfg))
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -133,6 +134,28 @@ func TestClosedDatabaseAnswersErrClosed(t *testing.T) {
 	}
 	if _, err := d.Setting(t.Context(), "a"); !errors.Is(err, ErrClosed) {
 		t.Errorf("read: %v", err)
+	}
+}
+
+func TestTheFilesAreTheOwnersAlone(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "test.db")
+	d, err := Open(t.Context(), Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	if err := d.write(t.Context(), set("a", "1")); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		st, err := os.Stat(path + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %04o", st.Name(), st.Mode().Perm())
+		}
 	}
 }
 
