@@ -25,8 +25,11 @@ func steadily(h http.Handler) http.Handler {
 		if r.Body != nil && r.Body != http.NoBody {
 			body := &steadyBody{ReadCloser: r.Body, control: control}
 			body.renew(deadline(0))
-			r.Body = body
 			defer body.leave(r.ProtoMajor)
+			// net/http looks at the body that it made to close gently: its request stays as it is.
+			watched := *r
+			watched.Body = body
+			r = &watched
 		}
 		h.ServeHTTP(&steadyWriter{ResponseWriter: w, control: control}, r)
 	})

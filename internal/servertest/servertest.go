@@ -47,9 +47,10 @@ type Server struct {
 	STS *sts.Client
 	S3  *s3.Client // path style, over HTTPS
 
-	tb     testing.TB
-	server *server.Server
-	roots  *x509.CertPool
+	tb      testing.TB
+	server  *server.Server
+	options server.Options
+	roots   *x509.CertPool
 }
 
 // Start runs a server until the test ends.
@@ -65,6 +66,7 @@ func Start(tb testing.TB, change ...func(*server.Options)) *Server {
 	for _, c := range change {
 		c(&o)
 	}
+	s.options = o
 	var err error
 	if s.server, err = server.New(tb.Context(), o); err != nil {
 		tb.Fatal(err)
@@ -196,4 +198,14 @@ func (l *Log) Denials() []map[string]any {
 		}
 	}
 	return list
+}
+
+// StartAgain tries to start a second server on the folder of s, and returns what came of it.
+func StartAgain(tb testing.TB, s *Server) error {
+	tb.Helper()
+	second, err := server.New(tb.Context(), s.options)
+	if err == nil {
+		err = second.Close()
+	}
+	return err
 }
