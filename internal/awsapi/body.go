@@ -40,8 +40,9 @@ type Payload struct {
 }
 
 // PayloadOf reads the declaration of r, which s signed; s is nil for an
-// anonymous request. What is not covered by the signature is taken over TLS
-// only, unless the URL was presigned. The error is a *RequestError.
+// anonymous request. S3 takes what the signature does not cover over HTTP too,
+// which beyond loopback the operator must have allowed; any other service over
+// TLS only. The error is a *RequestError.
 //
 // Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 func PayloadOf(r *http.Request, s *Signature) (Payload, error) {
@@ -93,7 +94,7 @@ func (p Payload) allowed(r *http.Request, s *Signature, presigned bool) error {
 			return refuse(ReasonPayloadHeader, "%s needs a signed request", p.Hash)
 		}
 	case PayloadUnsigned, PayloadUnsignedTrailer:
-		if s != nil && !presigned && r.TLS == nil {
+		if s != nil && s.Service != "s3" && !presigned && r.TLS == nil {
 			return refuse(ReasonPayloadHeader, "%s is accepted over TLS only: use HTTPS, or sign the payload", p.Hash)
 		}
 	case PayloadUndeclared, PayloadHashed:
