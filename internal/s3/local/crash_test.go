@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
@@ -40,8 +41,11 @@ func TestCrashAtEveryStep(t *testing.T) {
 				w.put(t, "k", old)
 				w.put(t, "fresh", fresh)
 				root := t.TempDir()
+				var mu sync.Mutex // guards steps: the reaper takes some
 				steps := 0
 				w.engine.SetHook(func(step string) {
+					mu.Lock()
+					defer mu.Unlock()
 					dir := filepath.Join(root, fmt.Sprintf("%d-%s", steps, step))
 					steps++
 					copyTree(t, w.dir, dir)
