@@ -20,6 +20,8 @@ GENERATED := internal/api/model docs/compatibility.md
 # Real clients that e2e/install.sh had to bring itself are here.
 VENV := $(CURDIR)/.cache/e2e/venv
 TESTFLAGS ?=
+# RACE=-race adds the race detector to `make test`; it needs a C compiler.
+RACE ?=
 
 .PHONY: help build demo test e2e soak bench lint fmt generate verify clients
 
@@ -33,7 +35,7 @@ demo: build ## the whole main job in a temporary folder
 	bin/sekisho demo
 
 test: $(GOTESTSUM) ## every test that needs nothing but Go
-	$(GOTESTSUM) --format pkgname-and-test-fails -- -timeout 10m $(TESTFLAGS) ./...
+	$(GOTESTSUM) --format pkgname-and-test-fails -- -timeout 10m $(RACE) $(TESTFLAGS) ./...
 
 clients: ## install what is missing of the real clients
 	e2e/install.sh $(VENV)
