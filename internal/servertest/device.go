@@ -93,9 +93,22 @@ type Device struct {
 // Enrol registers a thing with a P-256 certificate and the fleet's policy.
 func (s *Server) Enrol(thing string) *Device {
 	s.tb.Helper()
-	ctx := s.tb.Context()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	s.ok(err)
+	_, err = s.IoT.CreateThing(s.tb.Context(), &iot.CreateThingInput{ThingName: &thing})
+	s.ok(err)
+	return s.enrol(thing, key)
+}
+
+// EnrolAgain gives the thing of d another certificate for the same key.
+func (s *Server) EnrolAgain(d *Device) *Device {
+	s.tb.Helper()
+	return s.enrol(d.Thing, d.Certificate.PrivateKey)
+}
+
+func (s *Server) enrol(thing string, key any) *Device {
+	s.tb.Helper()
+	ctx := s.tb.Context()
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: thing}}, key)
 	s.ok(err)
 	csr := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
@@ -106,8 +119,6 @@ func (s *Server) Enrol(thing string) *Device {
 		Thing: thing, CertificateID: *made.CertificateId, CertificateARN: *made.CertificateArn, s: s,
 		Certificate: tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key},
 	}
-	_, err = s.IoT.CreateThing(ctx, &iot.CreateThingInput{ThingName: &thing})
-	s.ok(err)
 	_, err = s.IoT.AttachThingPrincipal(ctx, &iot.AttachThingPrincipalInput{ThingName: &thing, Principal: made.CertificateArn})
 	s.ok(err)
 	_, err = s.IoT.AttachPolicy(ctx, &iot.AttachPolicyInput{PolicyName: aws.String(Policy), Target: made.CertificateArn})

@@ -67,27 +67,45 @@ func Start(tb testing.TB, change ...func(*server.Options)) *Server {
 		c(&o)
 	}
 	s.options = o
+	s.open()
+	return s
+}
+
+// open starts the server and connects the administrator's clients to it.
+func (s *Server) open() {
+	s.tb.Helper()
+	ctx := s.tb.Context()
 	var err error
-	if s.server, err = server.New(tb.Context(), o); err != nil {
-		tb.Fatal(err)
+	if s.server, err = server.New(ctx, s.options); err != nil {
+		s.tb.Fatal(err)
 	}
-	tb.Cleanup(func() {
-		if err := s.server.Close(); err != nil {
-			tb.Errorf("close: %v", err)
-		}
-	})
-	if err := s.server.Start(tb.Context(), make(chan error, 2)); err != nil {
-		tb.Fatal(err)
+	s.tb.Cleanup(s.close)
+	if err := s.server.Start(ctx, make(chan error, 2)); err != nil {
+		s.tb.Fatal(err)
 	}
-	pem, err := os.ReadFile(filepath.Join(o.Data, server.RootCAFile))
+	pem, err := os.ReadFile(filepath.Join(s.Data, server.RootCAFile))
 	if err != nil {
-		tb.Fatal(err)
+		s.tb.Fatal(err)
 	}
 	s.roots = x509.NewCertPool()
 	s.roots.AppendCertsFromPEM(pem)
 	c := s.Config(Admin())
 	s.IAM, s.IoT, s.STS, s.S3 = iam.NewFromConfig(c), iot.NewFromConfig(c), sts.NewFromConfig(c), s.S3As(Admin())
-	return s
+}
+
+func (s *Server) close() {
+	if err := s.server.Close(); err != nil {
+		s.tb.Errorf("close: %v", err)
+	}
+}
+
+// Restart ends the server, has change done to its folder, and starts it again
+// on other ports.
+func (s *Server) Restart(change func()) {
+	s.tb.Helper()
+	s.close()
+	change()
+	s.open()
 }
 
 // Admin is the account root's key.
