@@ -100,7 +100,7 @@ func enroll(ctx context.Context, t *terminal, args []string) error {
 }
 
 func (e *enrolment) checkFolder() error {
-	for _, f := range []string{certificateFile, privateKeyFile, deviceFile} {
+	for _, f := range []string{certificateFile, privateKeyFile, rootCAFile, deviceFile} {
 		_, err := os.Lstat(filepath.Join(e.out, f))
 		if err == nil {
 			return fmt.Errorf("%s holds a device already (%s is there): give another --out", e.out, f)
@@ -167,13 +167,14 @@ func (e *enrolment) run(ctx context.Context) error {
 // write makes one file of the folder, which is taken away again when a later step fails.
 func (e *enrolment) write(name string, b []byte, perm os.FileMode) error {
 	path := filepath.Join(e.out, name)
-	e.undo = append(e.undo, func(context.Context) error {
-		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		return nil
-	})
-	return os.WriteFile(path, b, perm)
+	// Made anew, so that no link or file that somebody put there gets the key.
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm) //nolint:gosec // the folder that the operator named
+	if err != nil {
+		return err
+	}
+	e.undo = append(e.undo, func(context.Context) error { return os.Remove(path) })
+	_, err = f.Write(b)
+	return errors.Join(err, f.Close())
 }
 
 // preparePolicy makes sure that the policy and the alias exist before anything is made.
