@@ -174,7 +174,7 @@ func (d *Device) ask(c *http.Client, alias string, header []string) Answer {
 	if err != nil {
 		return Answer{Message: err.Error()}
 	}
-	defer res.Body.Close() //nolint:errcheck // it is only read
+	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	d.s.ok(err)
 	var said struct {

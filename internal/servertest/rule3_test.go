@@ -47,7 +47,7 @@ func TestSecurityRule3_NoResumption(t *testing.T) {
 		for _, addr := range []string{s.DeviceAddr(), s.APIAddr()} {
 			c := d.TLS()
 			c.MinVersion, c.MaxVersion = tls.VersionTLS10, version
-			if conn, err := tls.Dial("tcp", addr, c); err == nil {
+			if conn, err := (&tls.Dialer{Config: c}).DialContext(t.Context(), "tcp", addr); err == nil {
 				_ = conn.Close()
 				t.Errorf("%s spoke %s", addr, tls.VersionName(version))
 			}
@@ -60,8 +60,9 @@ func TestSecurityRule3_NoResumption(t *testing.T) {
 			tickets := &countingCache{ClientSessionCache: tls.NewLRUClientSessionCache(8)}
 			c.ClientSessionCache = tickets
 			for range 2 {
-				conn, err := tls.Dial("tcp", s.DeviceAddr(), c)
+				dialled, err := (&tls.Dialer{Config: c}).DialContext(t.Context(), "tcp", s.DeviceAddr())
 				must(t, err)
+				conn := dialled.(*tls.Conn)
 				_, err = io.WriteString(conn, "GET /role-aliases/"+servertest.Alias+"/credentials HTTP/1.1\r\nHost: localhost\r\n\r\n")
 				must(t, err)
 				res, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -123,7 +124,7 @@ func TestSecurityRule3_Impostors(t *testing.T) {
 	}
 	_, edwards, err := ed25519.GenerateKey(rand.Reader)
 	must(t, err)
-	small, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // the point
+	small, err := rsa.GenerateKey(rand.Reader, 1024)
 	must(t, err)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
@@ -158,7 +159,7 @@ func TestSecurityRule3_Impostors(t *testing.T) {
 	none.Certificates = nil
 	wantAnswer(t, d.AskOver(none, servertest.Alias), 403, badCertificate)
 	foreign := d.TLS()
-	foreign.ServerName, foreign.InsecureSkipVerify = "evil.example", true //nolint:gosec // the name is the test
+	foreign.ServerName, foreign.InsecureSkipVerify = "evil.example", true
 	wantAnswer(t, d.AskOver(foreign, servertest.Alias), 403, badCertificate)
 	long := d.TLS() // after the registered leaf a chain may follow
 	long.Certificates[0].Certificate = append([][]byte{leaf.Raw}, other.Certificate.Certificate[0])
@@ -250,7 +251,7 @@ func TestSecurityRule2_CSR(t *testing.T) {
 	}
 	_, edwards, err := ed25519.GenerateKey(rand.Reader)
 	must(t, err)
-	small, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // the point
+	small, err := rsa.GenerateKey(rand.Reader, 1024)
 	must(t, err)
 	p224, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 	must(t, err)

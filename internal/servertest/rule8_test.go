@@ -1,6 +1,7 @@
 package servertest_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -71,6 +72,7 @@ func TestSecurityRule1_Escalation(t *testing.T) {
 		{"Effect":"Allow","Action":["iam:*AccessKey*","iam:Put*Policy","iam:Attach*Policy","iam:CreatePolicyVersion","iam:UpdateAssumeRolePolicy","iam:GetUser"],"Resource":["arn:aws:iam::000000000000:user/ann-*","arn:aws:iam::000000000000:role/ann-*","arn:aws:iam::000000000000:policy/ann-*"]},
 		{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}]}`)
 	c := iam.NewFromConfig(s.Config(p))
+	root := retrieve(t, servertest.Admin()).AccessKeyID
 	all := aws.String("arn:aws:iam::" + servertest.Account + ":policy/all")
 	for name, try := range map[string]func() error{
 		"own key": func() error { _, err := c.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{}); return err },
@@ -103,11 +105,11 @@ func TestSecurityRule1_Escalation(t *testing.T) {
 			return err
 		},
 		"deactivate root": func() error {
-			_, err := c.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{AccessKeyId: aws.String(retrieve(t, servertest.Admin()).AccessKeyID), Status: iamtypes.StatusTypeInactive})
+			_, err := c.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{AccessKeyId: &root, Status: iamtypes.StatusTypeInactive})
 			return err
 		},
 		"root's key by another name": func() error {
-			_, err := c.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: aws.String("ann-x"), AccessKeyId: aws.String(retrieve(t, servertest.Admin()).AccessKeyID)})
+			_, err := c.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: aws.String("ann-x"), AccessKeyId: &root})
 			if code := servertest.Code(err); code == "NoSuchEntity" {
 				return errDenied
 			}
@@ -118,7 +120,7 @@ func TestSecurityRule1_Escalation(t *testing.T) {
 			return err
 		},
 	} {
-		if err := try(); err == nil || servertest.Code(err) != "AccessDenied" && err != errDenied {
+		if err := try(); err == nil || servertest.Code(err) != "AccessDenied" && !errors.Is(err, errDenied) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -129,7 +131,7 @@ type denied struct{}
 
 func (denied) Error() string { return "denied" }
 
-var errDenied error = denied{} //nolint:gochecknoglobals,errname // a sentinel of these tests
+var errDenied error = denied{} //nolint:errname // a sentinel of these tests
 
 // A deny by tag, boundary or path holds whatever spelling is used.
 func TestSecurityRule1_DenyBySpelling(t *testing.T) {

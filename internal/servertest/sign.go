@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -35,7 +36,7 @@ func (s *Server) Do(p aws.CredentialsProvider, q Request) (int, string) {
 	s.tb.Helper()
 	res, err := s.Transport().RoundTrip(s.Signed(p, q))
 	s.ok(err)
-	defer res.Body.Close() //nolint:errcheck // it is only read
+	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	s.ok(err)
 	return res.StatusCode, string(body)
@@ -66,9 +67,7 @@ func (s *Server) Signed(p aws.CredentialsProvider, q Request) *http.Request {
 	if q.Host != "" {
 		r.Host = q.Host
 	}
-	for k, v := range q.Header {
-		r.Header[k] = v
-	}
+	maps.Copy(r.Header, q.Header)
 	if p != nil {
 		keys, err := p.Retrieve(ctx)
 		s.ok(err)
@@ -84,9 +83,7 @@ func (s *Server) Signed(p aws.CredentialsProvider, q Request) *http.Request {
 			u, err := r.URL.Parse(url)
 			s.ok(err)
 			r.URL = u
-			for k, v := range header {
-				r.Header[k] = v
-			}
+			maps.Copy(r.Header, header)
 		} else {
 			if q.Service == "s3" {
 				r.Header.Set("X-Amz-Content-Sha256", hash)

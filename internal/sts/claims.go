@@ -109,7 +109,7 @@ func (c *claims) encode() ([]byte, error) {
 	}
 	b = appendList(b, c.Parents)
 	b = appendStrings(b, c.KeyID, c.UserID, c.SourceIdentity)
-	b = binary.AppendUvarint(b, uint64(c.KeyEpoch))
+	b = appendInts(b, c.KeyEpoch)
 	b = binary.AppendUvarint(b, uint64(len(c.Tags)))
 	for _, t := range c.Tags {
 		b = appendStrings(b, t.Key, t.Value)
