@@ -11,6 +11,7 @@ boto3=1.43.11
 missing=()
 command -v curl >/dev/null || missing+=(curl ca-certificates)
 command -v openssl >/dev/null || missing+=(openssl)
+command -v jq >/dev/null || missing+=(jq)
 command -v ruby >/dev/null || missing+=(ruby)
 ruby -e 'require "aws-sdk-s3"' 2>/dev/null || missing+=(ruby-aws-sdk-s3)
 command -v python3 >/dev/null || missing+=(python3)

@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -271,6 +272,37 @@ func TestServeStop(t *testing.T) {
 	s.connect()
 	_, err = s.s3.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &bucket, Key: new("stuck")})
 	wantError(t, "HEAD of what was never sent whole", err, 404, "NotFound")
+}
+
+// TestBeyondLoopback: on every interface the API port speaks HTTPS alone, and
+// the certificate names the public host and what lies under it.
+func TestBeyondLoopback(t *testing.T) {
+	t.Parallel()
+	s := start(t, "--api-listen", "0.0.0.0:0", "--public-host", "gate.example.com")
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(s.Env["AWS_ENDPOINT_URL"], "https://"))
+	if err != nil || s.Env["AWS_ENDPOINT_URL"] != "https://gate.example.com:"+port {
+		t.Fatalf("AWS_ENDPOINT_URL is %s", s.Env["AWS_ENDPOINT_URL"])
+	}
+	get := func(url string) (exchanged, error) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+		check(t, err)
+		tr := s.transport()
+		tr.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, "127.0.0.1:"+port)
+		}
+		return exchange(&http.Client{Transport: tr, Timeout: 10 * time.Second}, req)
+	}
+	for _, host := range []string{"localhost", "127.0.0.1", "gate.example.com", "bucket.gate.example.com", "s3." + region + ".gate.example.com", "bucket.s3." + region + ".gate.example.com"} {
+		if res, err := get("https://" + host + ":" + port + "/"); err != nil || res.status != http.StatusForbidden {
+			t.Errorf("https://%s: %+v, %v; want the refusal of an anonymous call", host, res, err)
+		}
+	}
+	if res, err := get("http://gate.example.com:" + port + "/_sekisho/healthz"); err == nil && res.status == http.StatusOK {
+		t.Errorf("plain HTTP was answered with %+v", res)
+	}
+	if _, err := get("https://elsewhere.example.org:" + port + "/"); err == nil {
+		t.Error("the certificate holds for a foreign name")
+	}
 }
 
 // TestServeStopIdle: connections that are merely kept alive do not delay a stop.
