@@ -59,7 +59,7 @@ func (k *iamKeys) Lookup(key string) policy.Values {
 	case "iam:policyarn":
 		return headerValue(deref(k.policyARN), "the request names no policy ARN")
 	case "iam:permissionsboundary":
-		return headerValue(deref(k.boundary), "the request sets no permissions boundary")
+		return headerValue(deref(k.boundary), "neither the request nor its resource has a permissions boundary")
 	case "aws:tagkeys":
 		if len(k.tagKeys) == 0 {
 			return policy.Absent("the request has no tags")
@@ -97,12 +97,23 @@ func tagged(tags []m.Tag, k iamKeys) *iamKeys {
 	return &k
 }
 
-// aboutRole adds the role's tags to the keys.
-func (r *iamRows) aboutRole(c *Call, name *string, k iamKeys) *iamKeys {
-	if g, err := r.svc.RoleGrants(c.HTTP.Context(), deref(name)); err == nil {
-		k.resourceTags = g.Tags
+// about adds what there is to know of a role or user. A boundary that the
+// request sets goes before the one that stands.
+func (r *iamRows) about(c *Call, h iam.Holder, k iamKeys) *iamKeys {
+	tags, boundary := r.svc.HolderKeys(c.HTTP.Context(), h)
+	k.resourceTags = tags
+	if k.boundary == nil && boundary != "" {
+		k.boundary = &boundary
 	}
 	return &k
+}
+
+func (r *iamRows) aboutRole(c *Call, name *string, k iamKeys) *iamKeys {
+	return r.about(c, roleHolder(name), k)
+}
+
+func (r *iamRows) aboutUser(c *Call, name *string, k iamKeys) *iamKeys {
+	return r.about(c, userHolder(name), k)
 }
 
 // escapeDocument encodes a document as IAM returns them, by RFC 3986.

@@ -39,6 +39,7 @@ func (r *iamRows) roleRows() []Operation {
 			func(ctx context.Context, _ *Call, in *m.UpdateRoleInput) (*m.UpdateRoleOutput, error) {
 				return nil, r.svc.UpdateRole(ctx, deref(in.RoleName), in.Description, intOf(in.MaxSessionDuration))
 			}),
+		roleOp(r, "UpdateRoleDescription", func(in *m.UpdateRoleDescriptionInput) *string { return in.RoleName }, r.updateRoleDescription),
 		roleOp(r, "UpdateAssumeRolePolicy", func(in *m.UpdateAssumeRolePolicyInput) *string { return in.RoleName },
 			func(ctx context.Context, _ *Call, in *m.UpdateAssumeRolePolicyInput) (*m.UpdateAssumeRolePolicyOutput, error) {
 				return nil, r.svc.UpdateAssumeRolePolicy(ctx, deref(in.RoleName), deref(in.PolicyDocument))
@@ -98,6 +99,16 @@ func (r *iamRows) rolePolicyRows() []Operation {
 					return nil, err
 				}
 				return &m.ListAttachedRolePoliciesOutput{AttachedPolicies: list, IsTruncated: new(marker != ""), Marker: markerOut(marker)}, nil
+			}),
+		withKeys(iamOp("PutRolePermissionsBoundary", func(c *Call, in *m.PutRolePermissionsBoundaryInput) string { return r.roleARN(c, in.RoleName) },
+			func(ctx context.Context, _ *Call, in *m.PutRolePermissionsBoundaryInput) (*m.PutRolePermissionsBoundaryOutput, error) {
+				return nil, r.svc.PutBoundary(ctx, roleHolder(in.RoleName), deref(in.PermissionsBoundary))
+			}), func(c *Call, in *m.PutRolePermissionsBoundaryInput) policy.Keys {
+			return r.aboutRole(c, in.RoleName, iamKeys{boundary: in.PermissionsBoundary})
+		}),
+		roleOp(r, "DeleteRolePermissionsBoundary", func(in *m.DeleteRolePermissionsBoundaryInput) *string { return in.RoleName },
+			func(ctx context.Context, _ *Call, in *m.DeleteRolePermissionsBoundaryInput) (*m.DeleteRolePermissionsBoundaryOutput, error) {
+				return nil, r.svc.DeleteBoundary(ctx, roleHolder(in.RoleName))
 			}),
 		roleOp(r, "PutRolePolicy", func(in *m.PutRolePolicyInput) *string { return in.RoleName },
 			func(ctx context.Context, _ *Call, in *m.PutRolePolicyInput) (*m.PutRolePolicyOutput, error) {
@@ -169,6 +180,20 @@ func (r *iamRows) createRole(ctx context.Context, _ *Call, in *m.CreateRoleInput
 		return nil, err
 	}
 	return &m.CreateRoleOutput{Role: roleOut(role)}, nil
+}
+
+func (r *iamRows) updateRoleDescription(ctx context.Context, _ *Call, in *m.UpdateRoleDescriptionInput) (*m.UpdateRoleDescriptionOutput, error) {
+	if in.Description == nil {
+		in.Description = new("")
+	}
+	if err := r.svc.UpdateRole(ctx, deref(in.RoleName), in.Description, nil); err != nil {
+		return nil, err
+	}
+	role, err := r.svc.Role(ctx, deref(in.RoleName))
+	if err != nil {
+		return nil, err
+	}
+	return &m.UpdateRoleDescriptionOutput{Role: roleOut(role)}, nil
 }
 
 func (r *iamRows) listRoles(ctx context.Context, _ *Call, in *m.ListRolesInput) (*m.ListRolesOutput, error) {

@@ -249,6 +249,89 @@ func TestIAMEmptyMembers(t *testing.T) {
 	}
 }
 
+// The calls by which Terraform changes roles and users in place.
+func TestIAMChangesInPlace(t *testing.T) {
+	t.Parallel()
+	s := newIAMServer(t)
+	c, ctx := s.admin(), t.Context()
+	const admins, readers = "arn:aws:iam::aws:policy/AdministratorAccess", "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"
+	_, err := c.CreateRole(ctx, &awsiam.CreateRoleInput{RoleName: new("r"), AssumeRolePolicyDocument: new(accountTrust), Description: new("old")})
+	noError(t, err)
+	_, err = c.CreateUser(ctx, &awsiam.CreateUserInput{UserName: new("u"), Tags: []iamtypes.Tag{{Key: new("a"), Value: new("1")}}})
+	noError(t, err)
+	described, err := c.UpdateRoleDescription(ctx, &awsiam.UpdateRoleDescriptionInput{RoleName: new("r"), Description: new("new")})
+	noError(t, err)
+	if aws.ToString(described.Role.Description) != "new" || *described.Role.RoleName != "r" {
+		t.Errorf("the role is %+v", described.Role)
+	}
+	_, err = c.UpdateRoleDescription(ctx, &awsiam.UpdateRoleDescriptionInput{RoleName: new("none"), Description: new("new")})
+	wantCode(t, err, "NoSuchEntity", 404)
+	_, err = c.PutRolePermissionsBoundary(ctx, &awsiam.PutRolePermissionsBoundaryInput{RoleName: new("r"), PermissionsBoundary: new(readers)})
+	noError(t, err)
+	_, err = c.PutRolePermissionsBoundary(ctx, &awsiam.PutRolePermissionsBoundaryInput{RoleName: new("r"), PermissionsBoundary: new(readers + "None")})
+	wantCode(t, err, "NoSuchEntity", 404)
+	role, err := c.GetRole(ctx, &awsiam.GetRoleInput{RoleName: new("r")})
+	noError(t, err)
+	if b := role.Role.PermissionsBoundary; b == nil || *b.PermissionsBoundaryArn != readers {
+		t.Errorf("the boundary is %+v", b)
+	}
+	_, err = c.TagUser(ctx, &awsiam.TagUserInput{UserName: new("u"), Tags: []iamtypes.Tag{{Key: new("b"), Value: new("2")}}})
+	noError(t, err)
+	_, err = c.UntagUser(ctx, &awsiam.UntagUserInput{UserName: new("u"), TagKeys: []string{"a"}})
+	noError(t, err)
+	tags, err := c.ListUserTags(ctx, &awsiam.ListUserTagsInput{UserName: new("u")})
+	noError(t, err)
+	if len(tags.Tags) != 1 || *tags.Tags[0].Key != "b" {
+		t.Errorf("the user has %+v", tags.Tags)
+	}
+	groups, err := c.ListGroupsForUser(ctx, &awsiam.ListGroupsForUserInput{UserName: new("u")})
+	noError(t, err)
+	if groups.Groups == nil || len(groups.Groups) != 0 {
+		t.Errorf("groups %+v", groups)
+	}
+	_, err = c.ListGroupsForUser(ctx, &awsiam.ListGroupsForUserInput{UserName: new("none")})
+	wantCode(t, err, "NoSuchEntity", 404)
+
+	// A boundary is in force at once, for a key that is in use already too.
+	_, err = c.AttachUserPolicy(ctx, &awsiam.AttachUserPolicyInput{UserName: new("u"), PolicyArn: new(admins)})
+	noError(t, err)
+	k, err := c.CreateAccessKey(ctx, &awsiam.CreateAccessKeyInput{UserName: new("u")})
+	noError(t, err)
+	u := awsiam.NewFromConfig(s.config(*k.AccessKey.AccessKeyId, *k.AccessKey.SecretAccessKey, ""))
+	_, err = u.ListRoles(ctx, &awsiam.ListRolesInput{})
+	noError(t, err)
+	_, err = c.PutUserPermissionsBoundary(ctx, &awsiam.PutUserPermissionsBoundaryInput{UserName: new("u"), PermissionsBoundary: new(readers)})
+	noError(t, err)
+	_, err = u.ListRoles(ctx, &awsiam.ListRolesInput{})
+	wantCode(t, err, "AccessDenied", 403)
+	_, err = u.DeleteUserPermissionsBoundary(ctx, &awsiam.DeleteUserPermissionsBoundaryInput{UserName: new("u")})
+	wantCode(t, err, "AccessDenied", 403)
+	_, err = c.DeleteUserPermissionsBoundary(ctx, &awsiam.DeleteUserPermissionsBoundaryInput{UserName: new("u")})
+	noError(t, err)
+	_, err = u.ListRoles(ctx, &awsiam.ListRolesInput{})
+	noError(t, err)
+
+	// iam:PermissionsBoundary is the boundary that is set, else the one that stands; tags of users count too.
+	_, err = c.DetachUserPolicy(ctx, &awsiam.DetachUserPolicyInput{UserName: new("u"), PolicyArn: new(admins)})
+	noError(t, err)
+	_, err = c.PutUserPolicy(ctx, &awsiam.PutUserPolicyInput{UserName: new("u"), PolicyName: new("p"), PolicyDocument: new(`{"Version":"2012-10-17","Statement":[
+		{"Effect":"Allow","Action":["iam:AttachRolePolicy","iam:PutRolePermissionsBoundary"],"Resource":"*","Condition":{"StringEquals":{"iam:PermissionsBoundary":"` + readers + `"}}},
+		{"Effect":"Allow","Action":"iam:ListUserPolicies","Resource":"*","Condition":{"StringEquals":{"iam:ResourceTag/b":"2"}}}]}`)})
+	noError(t, err)
+	_, err = u.AttachRolePolicy(ctx, &awsiam.AttachRolePolicyInput{RoleName: new("r"), PolicyArn: new(admins)})
+	noError(t, err)
+	_, err = u.PutRolePermissionsBoundary(ctx, &awsiam.PutRolePermissionsBoundaryInput{RoleName: new("r"), PermissionsBoundary: new(admins)})
+	wantCode(t, err, "AccessDenied", 403)
+	_, err = u.DeleteRolePermissionsBoundary(ctx, &awsiam.DeleteRolePermissionsBoundaryInput{RoleName: new("r")})
+	wantCode(t, err, "AccessDenied", 403)
+	_, err = u.ListUserPolicies(ctx, &awsiam.ListUserPoliciesInput{UserName: new("u")})
+	noError(t, err)
+	_, err = c.DeleteRolePermissionsBoundary(ctx, &awsiam.DeleteRolePermissionsBoundaryInput{RoleName: new("r")})
+	noError(t, err)
+	_, err = u.AttachRolePolicy(ctx, &awsiam.AttachRolePolicyInput{RoleName: new("r"), PolicyArn: new(readers)})
+	wantCode(t, err, "AccessDenied", 403)
+}
+
 // IAM's own operations are subject to policies: by path, by the policy that is attached, by tags.
 func TestIAMIsAuthorized(t *testing.T) {
 	t.Parallel()

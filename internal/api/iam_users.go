@@ -15,7 +15,8 @@ func userHolder(name *string) iam.Holder {
 
 // userOp is a row about one user, who must be named.
 func userOp[In, Out any](r *iamRows, name string, user func(*In) *string, handle func(context.Context, *Call, *In) (*Out, error)) Operation {
-	return iamOp(name, func(c *Call, in *In) string { return r.userARN(c, user(in)) }, handle)
+	o := iamOp(name, func(c *Call, in *In) string { return r.userARN(c, user(in)) }, handle)
+	return withKeys(o, func(c *Call, in *In) policy.Keys { return r.aboutUser(c, user(in), iamKeys{}) })
 }
 
 // selfOp is a row about the caller where no user is named.
@@ -69,8 +70,51 @@ func (r *iamRows) userRows() []Operation {
 			func(ctx context.Context, _ *Call, in *m.DeleteUserInput) (*m.DeleteUserOutput, error) {
 				return nil, r.svc.DeleteUser(ctx, deref(in.UserName))
 			}),
+		userOp(r, "ListGroupsForUser", func(in *m.ListGroupsForUserInput) *string { return in.UserName },
+			func(ctx context.Context, _ *Call, in *m.ListGroupsForUserInput) (*m.ListGroupsForUserOutput, error) {
+				if _, err := r.svc.User(ctx, deref(in.UserName)); err != nil {
+					return nil, err
+				}
+				return &m.ListGroupsForUserOutput{Groups: []m.Group{}, IsTruncated: new(false)}, nil
+			}),
+		withKeys(iamOp("PutUserPermissionsBoundary", func(c *Call, in *m.PutUserPermissionsBoundaryInput) string { return r.userARN(c, in.UserName) },
+			func(ctx context.Context, _ *Call, in *m.PutUserPermissionsBoundaryInput) (*m.PutUserPermissionsBoundaryOutput, error) {
+				return nil, r.svc.PutBoundary(ctx, userHolder(in.UserName), deref(in.PermissionsBoundary))
+			}), func(c *Call, in *m.PutUserPermissionsBoundaryInput) policy.Keys {
+			return r.aboutUser(c, in.UserName, iamKeys{boundary: in.PermissionsBoundary})
+		}),
+		userOp(r, "DeleteUserPermissionsBoundary", func(in *m.DeleteUserPermissionsBoundaryInput) *string { return in.UserName },
+			func(ctx context.Context, _ *Call, in *m.DeleteUserPermissionsBoundaryInput) (*m.DeleteUserPermissionsBoundaryOutput, error) {
+				return nil, r.svc.DeleteBoundary(ctx, userHolder(in.UserName))
+			}),
 	}
-	return append(append(rows, r.keyRows()...), r.userPolicyRows()...)
+	rows = append(append(rows, r.userTagRows()...), r.keyRows()...)
+	return append(rows, r.userPolicyRows()...)
+}
+
+func (r *iamRows) userTagRows() []Operation {
+	return []Operation{
+		withKeys(iamOp("TagUser", func(c *Call, in *m.TagUserInput) string { return r.userARN(c, in.UserName) },
+			func(ctx context.Context, _ *Call, in *m.TagUserInput) (*m.TagUserOutput, error) {
+				return nil, r.svc.Tag(ctx, iam.TagOwner{Holder: userHolder(in.UserName)}, iamTagsIn(in.Tags))
+			}), func(c *Call, in *m.TagUserInput) policy.Keys {
+			return tagged(in.Tags, *r.aboutUser(c, in.UserName, iamKeys{}))
+		}),
+		withKeys(iamOp("UntagUser", func(c *Call, in *m.UntagUserInput) string { return r.userARN(c, in.UserName) },
+			func(ctx context.Context, _ *Call, in *m.UntagUserInput) (*m.UntagUserOutput, error) {
+				return nil, r.svc.Untag(ctx, iam.TagOwner{Holder: userHolder(in.UserName)}, in.TagKeys)
+			}), func(c *Call, in *m.UntagUserInput) policy.Keys {
+			return r.aboutUser(c, in.UserName, iamKeys{tagKeys: in.TagKeys})
+		}),
+		userOp(r, "ListUserTags", func(in *m.ListUserTagsInput) *string { return in.UserName },
+			func(ctx context.Context, _ *Call, in *m.ListUserTagsInput) (*m.ListUserTagsOutput, error) {
+				tags, marker, err := r.svc.Tags(ctx, iam.TagOwner{Holder: userHolder(in.UserName)}, iam.ListOptions{Marker: deref(in.Marker), MaxItems: in.MaxItems})
+				if err != nil {
+					return nil, err
+				}
+				return &m.ListUserTagsOutput{Tags: iamTagList(tags), IsTruncated: new(marker != ""), Marker: markerOut(marker)}, nil
+			}),
+	}
 }
 
 func (r *iamRows) keyRows() []Operation {
@@ -110,14 +154,18 @@ func (r *iamRows) keyRows() []Operation {
 
 func (r *iamRows) userPolicyRows() []Operation {
 	return []Operation{
-		withKeys(userOp(r, "AttachUserPolicy", func(in *m.AttachUserPolicyInput) *string { return in.UserName },
+		withKeys(iamOp("AttachUserPolicy", func(c *Call, in *m.AttachUserPolicyInput) string { return r.userARN(c, in.UserName) },
 			func(ctx context.Context, _ *Call, in *m.AttachUserPolicyInput) (*m.AttachUserPolicyOutput, error) {
 				return nil, r.svc.AttachPolicy(ctx, userHolder(in.UserName), deref(in.PolicyArn))
-			}), func(_ *Call, in *m.AttachUserPolicyInput) policy.Keys { return &iamKeys{policyARN: in.PolicyArn} }),
-		withKeys(userOp(r, "DetachUserPolicy", func(in *m.DetachUserPolicyInput) *string { return in.UserName },
+			}), func(c *Call, in *m.AttachUserPolicyInput) policy.Keys {
+			return r.aboutUser(c, in.UserName, iamKeys{policyARN: in.PolicyArn})
+		}),
+		withKeys(iamOp("DetachUserPolicy", func(c *Call, in *m.DetachUserPolicyInput) string { return r.userARN(c, in.UserName) },
 			func(ctx context.Context, _ *Call, in *m.DetachUserPolicyInput) (*m.DetachUserPolicyOutput, error) {
 				return nil, r.svc.DetachPolicy(ctx, userHolder(in.UserName), deref(in.PolicyArn))
-			}), func(_ *Call, in *m.DetachUserPolicyInput) policy.Keys { return &iamKeys{policyARN: in.PolicyArn} }),
+			}), func(c *Call, in *m.DetachUserPolicyInput) policy.Keys {
+			return r.aboutUser(c, in.UserName, iamKeys{policyARN: in.PolicyArn})
+		}),
 		userOp(r, "ListAttachedUserPolicies", func(in *m.ListAttachedUserPoliciesInput) *string { return in.UserName },
 			func(ctx context.Context, _ *Call, in *m.ListAttachedUserPoliciesInput) (*m.ListAttachedUserPoliciesOutput, error) {
 				list, marker, err := r.attached(ctx, userHolder(in.UserName), iam.ListOptions{PathPrefix: deref(in.PathPrefix), Marker: deref(in.Marker), MaxItems: in.MaxItems})

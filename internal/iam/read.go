@@ -98,6 +98,32 @@ func (s *Service) UserARN(ctx context.Context, name string) string {
 	return s.arn("user/" + name)
 }
 
+// HolderKeys returns what condition keys tell of a role or user: its tags and
+// the ARN of its boundary. There are none where it does not exist.
+func (s *Service) HolderKeys(ctx context.Context, h Holder) (tags [][2]string, boundary string) {
+	if h.check() != nil {
+		return nil, ""
+	}
+	var set policy.Set
+	if h.Kind == UserHolder {
+		u, err := s.users.Get(ctx, h.Name)
+		if err != nil {
+			return nil, ""
+		}
+		tags, set = u.tags, u.boundary
+	} else {
+		r, err := s.roles.Get(ctx, h.Name)
+		if err != nil {
+			return nil, ""
+		}
+		tags, set = r.Tags, r.Boundary
+	}
+	if len(set) > 0 {
+		boundary = set[0].Name()
+	}
+	return tags, boundary
+}
+
 // KeyGrants returns an access key with its holder, out of memory once it is known.
 func (s *Service) KeyGrants(ctx context.Context, id string) (KeyGrants, error) {
 	k, err := s.keys.Get(ctx, id)

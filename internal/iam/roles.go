@@ -90,6 +90,28 @@ func (s *Service) checkBoundary(ctx context.Context, arn string) error {
 	return attachable(arn, err)
 }
 
+// PutBoundary sets the permissions boundary of a role or user.
+func (s *Service) PutBoundary(ctx context.Context, h Holder, arn string) error {
+	if err := h.check(); err != nil {
+		return err
+	}
+	if arn == "" {
+		return missing("permissionsBoundary")
+	}
+	if err := s.checkBoundary(ctx, arn); err != nil {
+		return err
+	}
+	return s.store.SetBoundary(ctx, h, arn)
+}
+
+// DeleteBoundary takes the permissions boundary of a role or user away, if it has one.
+func (s *Service) DeleteBoundary(ctx context.Context, h Holder) error {
+	if err := h.check(); err != nil {
+		return err
+	}
+	return s.store.SetBoundary(ctx, h, "")
+}
+
 // Role returns a role by its name.
 func (s *Service) Role(ctx context.Context, name string) (Role, error) {
 	if err := checkName(name, "roleName", maxRoleName); err != nil {

@@ -172,6 +172,9 @@ type GrantStore interface {
 	// and an ARN of this account that does not exist.
 	Attach(ctx context.Context, h Holder, arn string, at time.Time, limit int) error
 	Detach(ctx context.Context, h Holder, arn string) error
+	// SetBoundary sets the ARN of a holder's boundary; "" takes it away. It
+	// refuses an ARN of this account that does not exist.
+	SetBoundary(ctx context.Context, h Holder, arn string) error
 	// Held returns what hangs on a holder, as it was at one moment.
 	Held(ctx context.Context, h Holder) (Held, error)
 }

@@ -177,6 +177,28 @@ func (s *IAMStore) UpdateRole(ctx context.Context, name string, c iam.RoleChange
 	})
 }
 
+// SetBoundary sets or takes away a holder's boundary.
+func (s *IAMStore) SetBoundary(ctx context.Context, h iam.Holder, arn string) error {
+	return s.db.write(ctx, func(t *tx) error {
+		id, err := holderID(t, h)
+		if err != nil {
+			return err
+		}
+		if err := mustBeAttachable(t, arn); err != nil {
+			return err
+		}
+		query := "UPDATE iam_roles SET boundary = ? WHERE id = ?"
+		if h.Kind == iam.UserHolder {
+			query = "UPDATE iam_users SET boundary = ? WHERE id = ?"
+		}
+		if _, err := t.exec(query, arn, id); err != nil {
+			return err
+		}
+		t.holderChanged(h)
+		return nil
+	})
+}
+
 // bare refuses to delete a holder that still has policies.
 func bare(q querier, id string) error {
 	var attached, inline int

@@ -232,6 +232,20 @@ func iamPolicies(t *testing.T, open Opener) {
 	kind(t, s.DeletePolicy(ctx, p.ARN), iot.KindConflict, "Cannot delete a policy attached to entities.")
 	must(t, s.Detach(ctx, h, p.ARN))
 	kind(t, s.DeletePolicy(ctx, p.ARN), iot.KindConflict, "Cannot delete a policy attached to entities.")
+	user := iam.Holder{Kind: iam.UserHolder, Name: "u"}
+	must(t, s.SetBoundary(ctx, user, ""))
+	must(t, s.SetBoundary(ctx, h, p.ARN))
+	kind(t, s.DeletePolicy(ctx, p.ARN), iot.KindConflict, "Cannot delete a policy attached to entities.")
+	kind(t, s.SetBoundary(ctx, h, p.ARN+"-none"), iot.KindNotFound, "")
+	kind(t, s.SetBoundary(ctx, iam.Holder{Kind: iam.UserHolder, Name: "none"}, p.ARN), iot.KindNotFound, "")
+	r, err := s.Role(ctx, "r")
+	must(t, err)
+	u, err := s.User(ctx, "u")
+	must(t, err)
+	if r.Boundary != p.ARN || u.Boundary != "" {
+		t.Errorf("the boundaries are %q and %q", r.Boundary, u.Boundary)
+	}
+	must(t, s.SetBoundary(ctx, h, ""))
 	must(t, s.DeleteUser(ctx, "u"))
 	if err := s.DeletePolicy(ctx, p.ARN); !iot.IsKind(err, iot.KindConflict) || !strings.Contains(err.Error(), "more than one version") {
 		t.Errorf("deleting with versions: %v", err)

@@ -56,7 +56,7 @@ var operations = []awsapi.Operation{
 	{Name: "DeletePolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDeletePolicyRequest},
 	{Name: "DeletePolicyVersion", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDeletePolicyVersionRequest},
 	{Name: "DeleteRole", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDeleteRoleRequest},
-	{Name: "DeleteRolePermissionsBoundary", Method: "POST", URI: "/", Status: 200},
+	{Name: "DeleteRolePermissionsBoundary", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDeleteRolePermissionsBoundaryRequest},
 	{Name: "DeleteRolePolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDeleteRolePolicyRequest},
 	{Name: "DeleteSAMLProvider", Method: "POST", URI: "/", Status: 200},
 	{Name: "DeleteSSHPublicKey", Method: "POST", URI: "/", Status: 200},
@@ -65,7 +65,7 @@ var operations = []awsapi.Operation{
 	{Name: "DeleteServiceSpecificCredential", Method: "POST", URI: "/", Status: 200},
 	{Name: "DeleteSigningCertificate", Method: "POST", URI: "/", Status: 200},
 	{Name: "DeleteUser", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDeleteUserRequest},
-	{Name: "DeleteUserPermissionsBoundary", Method: "POST", URI: "/", Status: 200},
+	{Name: "DeleteUserPermissionsBoundary", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDeleteUserPermissionsBoundaryRequest},
 	{Name: "DeleteUserPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDeleteUserPolicyRequest},
 	{Name: "DeleteVirtualMFADevice", Method: "POST", URI: "/", Status: 200},
 	{Name: "DetachGroupPolicy", Method: "POST", URI: "/", Status: 200},
@@ -119,7 +119,7 @@ var operations = []awsapi.Operation{
 	{Name: "ListEntitiesForPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListEntitiesForPolicyRequest, Output: shapeListEntitiesForPolicyResponse, ResultWrapper: "ListEntitiesForPolicyResult"},
 	{Name: "ListGroupPolicies", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListGroupPoliciesResult"},
 	{Name: "ListGroups", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListGroupsResult"},
-	{Name: "ListGroupsForUser", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListGroupsForUserResult"},
+	{Name: "ListGroupsForUser", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListGroupsForUserRequest, Output: shapeListGroupsForUserResponse, ResultWrapper: "ListGroupsForUserResult"},
 	{Name: "ListInstanceProfileTags", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListInstanceProfileTagsResult"},
 	{Name: "ListInstanceProfiles", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListInstanceProfilesResult"},
 	{Name: "ListInstanceProfilesForRole", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListInstanceProfilesForRoleRequest, Output: shapeListInstanceProfilesForRoleResponse, ResultWrapper: "ListInstanceProfilesForRoleResult"},
@@ -143,13 +143,13 @@ var operations = []awsapi.Operation{
 	{Name: "ListServiceSpecificCredentials", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListServiceSpecificCredentialsResult"},
 	{Name: "ListSigningCertificates", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListSigningCertificatesResult"},
 	{Name: "ListUserPolicies", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListUserPoliciesRequest, Output: shapeListUserPoliciesResponse, ResultWrapper: "ListUserPoliciesResult"},
-	{Name: "ListUserTags", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListUserTagsResult"},
+	{Name: "ListUserTags", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListUserTagsRequest, Output: shapeListUserTagsResponse, ResultWrapper: "ListUserTagsResult"},
 	{Name: "ListUsers", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListUsersRequest, Output: shapeListUsersResponse, ResultWrapper: "ListUsersResult"},
 	{Name: "ListVirtualMFADevices", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListVirtualMFADevicesResult"},
 	{Name: "PutGroupPolicy", Method: "POST", URI: "/", Status: 200},
-	{Name: "PutRolePermissionsBoundary", Method: "POST", URI: "/", Status: 200},
+	{Name: "PutRolePermissionsBoundary", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapePutRolePermissionsBoundaryRequest},
 	{Name: "PutRolePolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapePutRolePolicyRequest},
-	{Name: "PutUserPermissionsBoundary", Method: "POST", URI: "/", Status: 200},
+	{Name: "PutUserPermissionsBoundary", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapePutUserPermissionsBoundaryRequest},
 	{Name: "PutUserPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapePutUserPolicyRequest},
 	{Name: "RejectDelegationRequest", Method: "POST", URI: "/", Status: 200},
 	{Name: "RemoveClientIDFromOpenIDConnectProvider", Method: "POST", URI: "/", Status: 200},
@@ -169,7 +169,7 @@ var operations = []awsapi.Operation{
 	{Name: "TagRole", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeTagRoleRequest},
 	{Name: "TagSAMLProvider", Method: "POST", URI: "/", Status: 200},
 	{Name: "TagServerCertificate", Method: "POST", URI: "/", Status: 200},
-	{Name: "TagUser", Method: "POST", URI: "/", Status: 200},
+	{Name: "TagUser", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeTagUserRequest},
 	{Name: "UntagInstanceProfile", Method: "POST", URI: "/", Status: 200},
 	{Name: "UntagMFADevice", Method: "POST", URI: "/", Status: 200},
 	{Name: "UntagOpenIDConnectProvider", Method: "POST", URI: "/", Status: 200},
@@ -177,7 +177,7 @@ var operations = []awsapi.Operation{
 	{Name: "UntagRole", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeUntagRoleRequest},
 	{Name: "UntagSAMLProvider", Method: "POST", URI: "/", Status: 200},
 	{Name: "UntagServerCertificate", Method: "POST", URI: "/", Status: 200},
-	{Name: "UntagUser", Method: "POST", URI: "/", Status: 200},
+	{Name: "UntagUser", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeUntagUserRequest},
 	{Name: "UpdateAccessKey", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeUpdateAccessKeyRequest},
 	{Name: "UpdateAccountPasswordPolicy", Method: "POST", URI: "/", Status: 200},
 	{Name: "UpdateAssumeRolePolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeUpdateAssumeRolePolicyRequest},
@@ -186,7 +186,7 @@ var operations = []awsapi.Operation{
 	{Name: "UpdateLoginProfile", Method: "POST", URI: "/", Status: 200},
 	{Name: "UpdateOpenIDConnectProviderThumbprint", Method: "POST", URI: "/", Status: 200},
 	{Name: "UpdateRole", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeUpdateRoleRequest, Output: shapeUpdateRoleResponse, ResultWrapper: "UpdateRoleResult"},
-	{Name: "UpdateRoleDescription", Method: "POST", URI: "/", Status: 200, ResultWrapper: "UpdateRoleDescriptionResult"},
+	{Name: "UpdateRoleDescription", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeUpdateRoleDescriptionRequest, Output: shapeUpdateRoleDescriptionResponse, ResultWrapper: "UpdateRoleDescriptionResult"},
 	{Name: "UpdateSAMLProvider", Method: "POST", URI: "/", Status: 200, ResultWrapper: "UpdateSAMLProviderResult"},
 	{Name: "UpdateSSHPublicKey", Method: "POST", URI: "/", Status: 200},
 	{Name: "UpdateServerCertificate", Method: "POST", URI: "/", Status: 200},
@@ -257,8 +257,10 @@ const (
 	shapeDeleteAccessKeyRequest
 	shapeDeletePolicyRequest
 	shapeDeletePolicyVersionRequest
+	shapeDeleteRolePermissionsBoundaryRequest
 	shapeDeleteRolePolicyRequest
 	shapeDeleteRoleRequest
+	shapeDeleteUserPermissionsBoundaryRequest
 	shapeDeleteUserPolicyRequest
 	shapeDeleteUserRequest
 	shapeDetachRolePolicyRequest
@@ -276,6 +278,7 @@ const (
 	shapeGetUserPolicyResponse
 	shapeGetUserRequest
 	shapeGetUserResponse
+	shapeGroup
 	shapeInstanceProfile
 	shapeListAccessKeysRequest
 	shapeListAccessKeysResponse
@@ -285,6 +288,8 @@ const (
 	shapeListAttachedUserPoliciesResponse
 	shapeListEntitiesForPolicyRequest
 	shapeListEntitiesForPolicyResponse
+	shapeListGroupsForUserRequest
+	shapeListGroupsForUserResponse
 	shapeListInstanceProfilesForRoleRequest
 	shapeListInstanceProfilesForRoleResponse
 	shapeListPoliciesRequest
@@ -301,6 +306,8 @@ const (
 	shapeListRolesResponse
 	shapeListUserPoliciesRequest
 	shapeListUserPoliciesResponse
+	shapeListUserTagsRequest
+	shapeListUserTagsResponse
 	shapeListUsersRequest
 	shapeListUsersResponse
 	shapePermissionsBoundaryAttachmentType
@@ -313,7 +320,9 @@ const (
 	shapePolicyUser
 	shapePolicyUserListType
 	shapePolicyVersion
+	shapePutRolePermissionsBoundaryRequest
 	shapePutRolePolicyRequest
+	shapePutUserPermissionsBoundaryRequest
 	shapePutUserPolicyRequest
 	shapeRole
 	shapeRoleLastUsed
@@ -321,10 +330,14 @@ const (
 	shapeTag
 	shapeTagPolicyRequest
 	shapeTagRoleRequest
+	shapeTagUserRequest
 	shapeUntagPolicyRequest
 	shapeUntagRoleRequest
+	shapeUntagUserRequest
 	shapeUpdateAccessKeyRequest
 	shapeUpdateAssumeRolePolicyRequest
+	shapeUpdateRoleDescriptionRequest
+	shapeUpdateRoleDescriptionResponse
 	shapeUpdateRoleRequest
 	shapeUpdateRoleResponse
 	shapeUser
@@ -337,6 +350,7 @@ const (
 	shapeBooleanType
 	shapeDateType
 	shapeExistingUserNameType
+	shapeGroupListType
 	shapeGroupNameType
 	shapeIdType
 	shapeInstanceProfileListType
@@ -456,12 +470,18 @@ var shapes = []awsapi.Shape{
 		{Name: "PolicyArn", Field: "PolicyArn", Shape: shapeArnType, Required: true},
 		{Name: "VersionId", Field: "VersionId", Shape: shapePolicyVersionIdType, Required: true},
 	}},
+	shapeDeleteRolePermissionsBoundaryRequest: {Name: "DeleteRolePermissionsBoundaryRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType, Required: true},
+	}},
 	shapeDeleteRolePolicyRequest: {Name: "DeleteRolePolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType, Required: true},
 		{Name: "PolicyName", Field: "PolicyName", Shape: shapePolicyNameType, Required: true},
 	}},
 	shapeDeleteRoleRequest: {Name: "DeleteRoleRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType, Required: true},
+	}},
+	shapeDeleteUserPermissionsBoundaryRequest: {Name: "DeleteUserPermissionsBoundaryRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "UserName", Field: "UserName", Shape: shapeUserNameType, Required: true},
 	}},
 	shapeDeleteUserPolicyRequest: {Name: "DeleteUserPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "UserName", Field: "UserName", Shape: shapeExistingUserNameType, Required: true},
@@ -522,6 +542,13 @@ var shapes = []awsapi.Shape{
 	shapeGetUserResponse: {Name: "GetUserResponse", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "User", Field: "User", Shape: shapeUser, Required: true},
 	}},
+	shapeGroup: {Name: "Group", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Path", Field: "Path", Shape: shapePathType, Required: true},
+		{Name: "GroupName", Field: "GroupName", Shape: shapeGroupNameType, Required: true},
+		{Name: "GroupId", Field: "GroupId", Shape: shapeIdType, Required: true},
+		{Name: "Arn", Field: "Arn", Shape: shapeArnType, Required: true},
+		{Name: "CreateDate", Field: "CreateDate", Shape: shapeDateType, Required: true},
+	}},
 	shapeInstanceProfile: {Name: "InstanceProfile", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Path", Field: "Path", Shape: shapePathType, Required: true},
 		{Name: "InstanceProfileName", Field: "InstanceProfileName", Shape: shapeInstanceProfileNameType, Required: true},
@@ -575,6 +602,16 @@ var shapes = []awsapi.Shape{
 		{Name: "PolicyGroups", Field: "PolicyGroups", Shape: shapePolicyGroupListType},
 		{Name: "PolicyUsers", Field: "PolicyUsers", Shape: shapePolicyUserListType},
 		{Name: "PolicyRoles", Field: "PolicyRoles", Shape: shapePolicyRoleListType},
+		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeBooleanType},
+		{Name: "Marker", Field: "Marker", Shape: shapeResponseMarkerType},
+	}},
+	shapeListGroupsForUserRequest: {Name: "ListGroupsForUserRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "UserName", Field: "UserName", Shape: shapeExistingUserNameType, Required: true},
+		{Name: "Marker", Field: "Marker", Shape: shapeMarkerType},
+		{Name: "MaxItems", Field: "MaxItems", Shape: shapeMaxItemsType},
+	}},
+	shapeListGroupsForUserResponse: {Name: "ListGroupsForUserResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Groups", Field: "Groups", Shape: shapeGroupListType, Required: true},
 		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeBooleanType},
 		{Name: "Marker", Field: "Marker", Shape: shapeResponseMarkerType},
 	}},
@@ -661,6 +698,16 @@ var shapes = []awsapi.Shape{
 		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeBooleanType},
 		{Name: "Marker", Field: "Marker", Shape: shapeResponseMarkerType},
 	}},
+	shapeListUserTagsRequest: {Name: "ListUserTagsRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "UserName", Field: "UserName", Shape: shapeExistingUserNameType, Required: true},
+		{Name: "Marker", Field: "Marker", Shape: shapeMarkerType},
+		{Name: "MaxItems", Field: "MaxItems", Shape: shapeMaxItemsType},
+	}},
+	shapeListUserTagsResponse: {Name: "ListUserTagsResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Tags", Field: "Tags", Shape: shapeTagListType, Required: true},
+		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeBooleanType},
+		{Name: "Marker", Field: "Marker", Shape: shapeResponseMarkerType},
+	}},
 	shapeListUsersRequest: {Name: "ListUsersRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "PathPrefix", Field: "PathPrefix", Shape: shapePathPrefixType},
 		{Name: "Marker", Field: "Marker", Shape: shapeMarkerType},
@@ -708,10 +755,18 @@ var shapes = []awsapi.Shape{
 		{Name: "IsDefaultVersion", Field: "IsDefaultVersion", Shape: shapeBooleanType},
 		{Name: "CreateDate", Field: "CreateDate", Shape: shapeDateType},
 	}},
+	shapePutRolePermissionsBoundaryRequest: {Name: "PutRolePermissionsBoundaryRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType, Required: true},
+		{Name: "PermissionsBoundary", Field: "PermissionsBoundary", Shape: shapeArnType, Required: true},
+	}},
 	shapePutRolePolicyRequest: {Name: "PutRolePolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType, Required: true},
 		{Name: "PolicyName", Field: "PolicyName", Shape: shapePolicyNameType, Required: true},
 		{Name: "PolicyDocument", Field: "PolicyDocument", Shape: shapePolicyDocumentType, Required: true},
+	}},
+	shapePutUserPermissionsBoundaryRequest: {Name: "PutUserPermissionsBoundaryRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "UserName", Field: "UserName", Shape: shapeUserNameType, Required: true},
+		{Name: "PermissionsBoundary", Field: "PermissionsBoundary", Shape: shapeArnType, Required: true},
 	}},
 	shapePutUserPolicyRequest: {Name: "PutUserPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "UserName", Field: "UserName", Shape: shapeExistingUserNameType, Required: true},
@@ -751,12 +806,20 @@ var shapes = []awsapi.Shape{
 		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType, Required: true},
 		{Name: "Tags", Field: "Tags", Shape: shapeTagListType, Required: true},
 	}},
+	shapeTagUserRequest: {Name: "TagUserRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "UserName", Field: "UserName", Shape: shapeExistingUserNameType, Required: true},
+		{Name: "Tags", Field: "Tags", Shape: shapeTagListType, Required: true},
+	}},
 	shapeUntagPolicyRequest: {Name: "UntagPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "PolicyArn", Field: "PolicyArn", Shape: shapeArnType, Required: true},
 		{Name: "TagKeys", Field: "TagKeys", Shape: shapeTagKeyListType, Required: true},
 	}},
 	shapeUntagRoleRequest: {Name: "UntagRoleRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType, Required: true},
+		{Name: "TagKeys", Field: "TagKeys", Shape: shapeTagKeyListType, Required: true},
+	}},
+	shapeUntagUserRequest: {Name: "UntagUserRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "UserName", Field: "UserName", Shape: shapeExistingUserNameType, Required: true},
 		{Name: "TagKeys", Field: "TagKeys", Shape: shapeTagKeyListType, Required: true},
 	}},
 	shapeUpdateAccessKeyRequest: {Name: "UpdateAccessKeyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
@@ -767,6 +830,13 @@ var shapes = []awsapi.Shape{
 	shapeUpdateAssumeRolePolicyRequest: {Name: "UpdateAssumeRolePolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType, Required: true},
 		{Name: "PolicyDocument", Field: "PolicyDocument", Shape: shapePolicyDocumentType, Required: true},
+	}},
+	shapeUpdateRoleDescriptionRequest: {Name: "UpdateRoleDescriptionRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType, Required: true},
+		{Name: "Description", Field: "Description", Shape: shapeRoleDescriptionType, Required: true},
+	}},
+	shapeUpdateRoleDescriptionResponse: {Name: "UpdateRoleDescriptionResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Role", Field: "Role", Shape: shapeRole},
 	}},
 	shapeUpdateRoleRequest: {Name: "UpdateRoleRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType, Required: true},
@@ -793,6 +863,7 @@ var shapes = []awsapi.Shape{
 	shapeBooleanType:                   {Name: "booleanType", Type: awsapi.Boolean},
 	shapeDateType:                      {Name: "dateType", Type: awsapi.Timestamp},
 	shapeExistingUserNameType:          {Name: "existingUserNameType", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: `[\w+=,.@-]+`},
+	shapeGroupListType:                 {Name: "groupListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeGroup}},
 	shapeGroupNameType:                 {Name: "groupNameType", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: `[\w+=,.@-]+`},
 	shapeIdType:                        {Name: "idType", Type: awsapi.String, HasMin: true, Min: 16, HasMax: true, Max: 128, Pattern: `[\w]+`},
 	shapeInstanceProfileListType:       {Name: "instanceProfileListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeInstanceProfile}},

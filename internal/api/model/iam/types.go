@@ -129,6 +129,15 @@ type DeleteRoleInput struct {
 type DeleteRoleOutput struct {
 }
 
+// DeleteRolePermissionsBoundaryInput is the input of DeleteRolePermissionsBoundary.
+type DeleteRolePermissionsBoundaryInput struct {
+	RoleName *string // required
+}
+
+// DeleteRolePermissionsBoundaryOutput is the output of DeleteRolePermissionsBoundary.
+type DeleteRolePermissionsBoundaryOutput struct {
+}
+
 // DeleteRolePolicyInput is the input of DeleteRolePolicy.
 type DeleteRolePolicyInput struct {
 	RoleName   *string // required
@@ -146,6 +155,15 @@ type DeleteUserInput struct {
 
 // DeleteUserOutput is the output of DeleteUser.
 type DeleteUserOutput struct {
+}
+
+// DeleteUserPermissionsBoundaryInput is the input of DeleteUserPermissionsBoundary.
+type DeleteUserPermissionsBoundaryInput struct {
+	UserName *string // required
+}
+
+// DeleteUserPermissionsBoundaryOutput is the output of DeleteUserPermissionsBoundary.
+type DeleteUserPermissionsBoundaryOutput struct {
 }
 
 // DeleteUserPolicyInput is the input of DeleteUserPolicy.
@@ -308,6 +326,20 @@ type ListEntitiesForPolicyOutput struct {
 	Marker       *string
 }
 
+// ListGroupsForUserInput is the input of ListGroupsForUser.
+type ListGroupsForUserInput struct {
+	UserName *string // required
+	Marker   *string
+	MaxItems *int32
+}
+
+// ListGroupsForUserOutput is the output of ListGroupsForUser.
+type ListGroupsForUserOutput struct {
+	Groups      []Group
+	IsTruncated *bool
+	Marker      *string
+}
+
 // ListInstanceProfilesForRoleInput is the input of ListInstanceProfilesForRole.
 type ListInstanceProfilesForRoleInput struct {
 	RoleName *string // required
@@ -423,6 +455,20 @@ type ListUserPoliciesOutput struct {
 	Marker      *string
 }
 
+// ListUserTagsInput is the input of ListUserTags.
+type ListUserTagsInput struct {
+	UserName *string // required
+	Marker   *string
+	MaxItems *int32
+}
+
+// ListUserTagsOutput is the output of ListUserTags.
+type ListUserTagsOutput struct {
+	Tags        []Tag
+	IsTruncated *bool
+	Marker      *string
+}
+
 // ListUsersInput is the input of ListUsers.
 type ListUsersInput struct {
 	PathPrefix *string
@@ -437,6 +483,16 @@ type ListUsersOutput struct {
 	Marker      *string
 }
 
+// PutRolePermissionsBoundaryInput is the input of PutRolePermissionsBoundary.
+type PutRolePermissionsBoundaryInput struct {
+	RoleName            *string // required
+	PermissionsBoundary *string // required
+}
+
+// PutRolePermissionsBoundaryOutput is the output of PutRolePermissionsBoundary.
+type PutRolePermissionsBoundaryOutput struct {
+}
+
 // PutRolePolicyInput is the input of PutRolePolicy.
 type PutRolePolicyInput struct {
 	RoleName       *string // required
@@ -446,6 +502,16 @@ type PutRolePolicyInput struct {
 
 // PutRolePolicyOutput is the output of PutRolePolicy.
 type PutRolePolicyOutput struct {
+}
+
+// PutUserPermissionsBoundaryInput is the input of PutUserPermissionsBoundary.
+type PutUserPermissionsBoundaryInput struct {
+	UserName            *string // required
+	PermissionsBoundary *string // required
+}
+
+// PutUserPermissionsBoundaryOutput is the output of PutUserPermissionsBoundary.
+type PutUserPermissionsBoundaryOutput struct {
 }
 
 // PutUserPolicyInput is the input of PutUserPolicy.
@@ -489,6 +555,16 @@ type TagRoleInput struct {
 type TagRoleOutput struct {
 }
 
+// TagUserInput is the input of TagUser.
+type TagUserInput struct {
+	UserName *string // required
+	Tags     []Tag   // required
+}
+
+// TagUserOutput is the output of TagUser.
+type TagUserOutput struct {
+}
+
 // UntagPolicyInput is the input of UntagPolicy.
 type UntagPolicyInput struct {
 	PolicyArn *string  // required
@@ -507,6 +583,16 @@ type UntagRoleInput struct {
 
 // UntagRoleOutput is the output of UntagRole.
 type UntagRoleOutput struct {
+}
+
+// UntagUserInput is the input of UntagUser.
+type UntagUserInput struct {
+	UserName *string  // required
+	TagKeys  []string // required
+}
+
+// UntagUserOutput is the output of UntagUser.
+type UntagUserOutput struct {
 }
 
 // UpdateAccessKeyInput is the input of UpdateAccessKey.
@@ -541,6 +627,17 @@ type UpdateRoleInput struct {
 type UpdateRoleOutput struct {
 }
 
+// UpdateRoleDescriptionInput is the input of UpdateRoleDescription.
+type UpdateRoleDescriptionInput struct {
+	RoleName    *string // required
+	Description *string // required
+}
+
+// UpdateRoleDescriptionOutput is the output of UpdateRoleDescription.
+type UpdateRoleDescriptionOutput struct {
+	Role *Role
+}
+
 // AccessKey is the shape AccessKey.
 type AccessKey struct {
 	UserName        *string
@@ -568,6 +665,15 @@ type AttachedPermissionsBoundary struct {
 type AttachedPolicy struct {
 	PolicyName *string
 	PolicyArn  *string
+}
+
+// Group is the shape Group.
+type Group struct {
+	Path       *string
+	GroupName  *string
+	GroupId    *string
+	Arn        *string
+	CreateDate *time.Time
 }
 
 // InstanceProfile is the shape InstanceProfile.
