@@ -189,7 +189,7 @@ func TestSecurityRule13_Redaction(t *testing.T) {
 			return err
 		}
 		public := strings.HasSuffix(path, ".pem") && !strings.Contains(path, "key")
-		if info.Mode().Perm()&0o077 != 0 && !public && !strings.Contains(path, "sekisho.db") {
+		if info.Mode().Perm()&0o077 != 0 && !public {
 			t.Errorf("%s is %v", path, info.Mode())
 		}
 		if info.Mode().IsRegular() {
