@@ -132,6 +132,8 @@ func (k *s3Keys) Lookup(key string) policy.Values {
 		return policy.One(string(k.call.Account))
 	case "s3:prefix", "s3:delimiter", "s3:max-keys":
 		return k.listing(key)
+	case "s3:objectcreationoperation":
+		return k.creation()
 	case "s3:locationconstraint":
 		return pointerValue(k.location, "the request names no location")
 	case "s3:versionid":
@@ -187,6 +189,20 @@ func pointerValue(s *string, why string) policy.Values {
 		return policy.Absent(why)
 	}
 	return policy.One(*s)
+}
+
+// creation tells the operations of s3:PutObject that make an object from those
+// that only prepare one, which take no conditions.
+//
+// Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
+func (k *s3Keys) creation() policy.Values {
+	switch k.call.Operation {
+	case "PutObject", "CopyObject", "CompleteMultipartUpload":
+		return policy.One("true")
+	case "CreateMultipartUpload", "UploadPart", "UploadPartCopy":
+		return policy.One("false")
+	}
+	return policy.Absent("only uploads have it")
 }
 
 func (k *s3Keys) listing(key string) policy.Values {

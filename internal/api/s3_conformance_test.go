@@ -96,3 +96,48 @@ func TestS3HeadersOfWrites(t *testing.T) {
 		}
 	}
 }
+
+func TestS3ConditionalDeletesNeedGetObject(t *testing.T) {
+	t.Parallel()
+	s := newS3Server(t, "us-east-1")
+	root, ctx := s.bucket(t, "bucket"), t.Context()
+	bucket, key := aws.String("bucket"), aws.String("k")
+	put := must[*s3.PutObjectOutput](t)(root.PutObject(ctx, &s3.PutObjectInput{Bucket: bucket, Key: key, Body: strings.NewReader("x")}))
+	c := s.client(t, s.plain, "deleter", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:DeleteObject","Resource":"arn:aws:s3:::bucket/*"}}`)
+	for _, etag := range []*string{put.ETag, aws.String(`"other"`)} {
+		_, err := c.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: bucket, Key: key, IfMatch: etag})
+		wantError(t, "delete if "+*etag, err, 403, "AccessDenied")
+		out := must[*s3.DeleteObjectsOutput](t)(c.DeleteObjects(ctx, &s3.DeleteObjectsInput{Bucket: bucket, Delete: &types.Delete{
+			Objects: []types.ObjectIdentifier{{Key: key, ETag: etag}},
+		}}))
+		if len(out.Errors) != 1 || *out.Errors[0].Code != "AccessDenied" {
+			t.Errorf("delete many if %s: %+v", *etag, out)
+		}
+	}
+	must[*s3.DeleteObjectOutput](t)(c.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: bucket, Key: key, IfMatch: aws.String("*")}))
+}
+
+// The policy is the one that S3's guide gives for enforcing conditional writes.
+func TestS3EnforcedConditionalWrites(t *testing.T) {
+	t.Parallel()
+	s := newS3Server(t, "us-east-1")
+	s.bucket(t, "bucket")
+	c, ctx := s.client(t, s.plain, "writer", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::bucket/*"},
+		{"Effect":"Deny","Action":"s3:PutObject","Resource":"arn:aws:s3:::bucket/*","Condition":{"Null":{"s3:if-none-match":"true"},"Bool":{"s3:ObjectCreationOperation":"true"}}}]}`), t.Context()
+	bucket, key := aws.String("bucket"), aws.String("k")
+	_, err := c.PutObject(ctx, &s3.PutObjectInput{Bucket: bucket, Key: key, Body: strings.NewReader("x")})
+	wantError(t, "put", err, 403, "AccessDenied")
+	must[*s3.PutObjectOutput](t)(c.PutObject(ctx, &s3.PutObjectInput{Bucket: bucket, Key: key, Body: strings.NewReader("x"), IfNoneMatch: aws.String("*")}))
+	u := must[*s3.CreateMultipartUploadOutput](t)(c.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: bucket, Key: aws.String("m")}))
+	p := must[*s3.UploadPartOutput](t)(c.UploadPart(ctx, &s3.UploadPartInput{
+		Bucket: bucket, Key: u.Key, UploadId: u.UploadId, PartNumber: aws.Int32(1), Body: strings.NewReader("x"),
+	}))
+	complete := &s3.CompleteMultipartUploadInput{
+		Bucket: bucket, Key: u.Key, UploadId: u.UploadId,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: []types.CompletedPart{{PartNumber: aws.Int32(1), ETag: p.ETag, ChecksumCRC32: p.ChecksumCRC32}}},
+	}
+	_, err = c.CompleteMultipartUpload(ctx, complete)
+	wantError(t, "complete", err, 403, "AccessDenied")
+	complete.IfNoneMatch = aws.String("*")
+	must[*s3.CompleteMultipartUploadOutput](t)(c.CompleteMultipartUpload(ctx, complete))
+}

@@ -128,10 +128,24 @@ func (r *s3Rows) deleteObject(ctx context.Context, c *Call, in *m.DeleteObjectIn
 	if in.IfMatchLastModifiedTime != nil || in.IfMatchSize != nil {
 		return nil, errNoTimeConditions()
 	}
+	if err := mayCompare(ctx, c, b, in.Key, in.IfMatch); err != nil {
+		return nil, err
+	}
 	if err := r.svc.DeleteObject(ctx, &s3.DeleteInput{Bucket: b, Key: deref(in.Key), If: s3.WriteConditions{IfMatch: deref(in.IfMatch)}}); err != nil {
 		return nil, err
 	}
 	return &m.DeleteObjectOutput{}, nil
+}
+
+// mayCompare checks that the caller may learn an ETag, as the answer to a
+// condition on it tells; that an object exists at all is for who may delete it.
+//
+// Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
+func mayCompare(ctx context.Context, c *Call, b *s3.Bucket, key, etag *string) error {
+	if deref(etag) == "" || deref(etag) == "*" {
+		return nil
+	}
+	return c.Authorize(ctx, "s3:GetObject", s3ObjectARN(&b.Name, key), &s3Keys{call: c})
 }
 
 // maxDelete is how many keys one DeleteObjects may name.
@@ -147,7 +161,11 @@ func (r *s3Rows) deleteObjects(ctx context.Context, c *Call, in *m.DeleteObjects
 	}
 	refusals := make([]error, len(in.Delete.Objects))
 	for i := range in.Delete.Objects {
-		refusals[i] = c.Authorize(ctx, "s3:DeleteObject", s3ObjectARN(&b.Name, in.Delete.Objects[i].Key), &s3Keys{call: c})
+		o := &in.Delete.Objects[i]
+		refusals[i] = c.Authorize(ctx, "s3:DeleteObject", s3ObjectARN(&b.Name, o.Key), &s3Keys{call: c})
+		if refusals[i] == nil {
+			refusals[i] = mayCompare(ctx, c, b, o.Key, o.ETag)
+		}
 	}
 	r.deleteAllowed(ctx, b, in.Delete.Objects, refusals)
 	out := &m.DeleteObjectsOutput{}
