@@ -12,6 +12,7 @@ import (
 
 const (
 	firstByteTimeout = 10 * time.Second
+	crowdedTimeout   = time.Second // likewise, while half of the places are taken
 	maxUndecided     = 1024 // connections that have not sent their first byte
 	tlsRecordType    = 0x16 // a TLS handshake record
 )
@@ -34,7 +35,7 @@ func newSplitListener(l net.Listener, conf *tls.Config, refusePlain bool) *split
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &splitListener{
 		Listener: l, tls: conf, refusePlain: refusePlain,
-		conns: make(chan net.Conn), slots: make(chan struct{}, maxUndecided),
+		conns: make(chan net.Conn), slots: make(chan struct{}, min(maxUndecided, connLimit()/2)),
 		ctx: ctx, cancel: cancel,
 	}
 	s.wg.Go(s.acceptLoop)
@@ -98,7 +99,11 @@ func (s *splitListener) decide(c net.Conn) {
 	stop := context.AfterFunc(s.ctx, func() { _ = c.Close() })
 	defer stop()
 	var first [1]byte
-	_ = c.SetReadDeadline(deadline(firstByteTimeout))
+	patience := firstByteTimeout
+	if len(s.slots) > cap(s.slots)/2 {
+		patience = crowdedTimeout
+	}
+	_ = c.SetReadDeadline(deadline(patience))
 	if n, err := c.Read(first[:]); n != 1 || err != nil {
 		_ = c.Close()
 		return
