@@ -12,6 +12,8 @@ import (
 	"hash/crc32"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -205,4 +207,28 @@ func TestChunkedBodies(t *testing.T) {
 
 func crc32Base64(b []byte) string {
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(b)))
+}
+
+// TestExpectContinue: a refusal comes before the body and without delay, and an
+// upload that is let through is told to continue.
+func TestExpectContinue(t *testing.T) {
+	t.Parallel()
+	need(t, "curl")
+	bucket := shared.bucket(t)
+	dir := t.TempDir()
+	for _, size := range []int{3, 5 << 20} {
+		file := filepath.Join(dir, fmt.Sprint(size))
+		check(t, os.WriteFile(file, make([]byte, size), 0o600))
+		url, err := s3.NewPresignClient(shared.s3).PresignPutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: aws.String(fmt.Sprint(size))})
+		check(t, err)
+		for target, want := range map[string]string{url.URL: "200", strings.Replace(url.URL, "Signature=", "Signature=00", 1): "403"} {
+			begun := time.Now()
+			out := runIn(t, dir, os.Environ(), "curl", "--silent", "--show-error", "--output", filepath.Join(dir, "out"), "--write-out", "%{http_code} %{size_upload}",
+				"--max-time", "30", "--expect100-timeout", "20", "--header", "Expect: 100-continue", "--upload-file", file, target)
+			status, sent, _ := strings.Cut(out, " ")
+			if took := time.Since(begun); status != want || took > 5*time.Second || (want == "403") != (sent == "0") {
+				t.Errorf("%d bytes: %s after %s with %s bytes sent, want %s", size, status, took, sent, want)
+			}
+		}
+	}
 }
