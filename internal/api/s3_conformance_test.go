@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -8,12 +9,43 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // withHeader adds a header that the SDK has no member for, unsigned as a proxy would.
 func withHeader(name, value string) func(*s3.Options) {
 	return s3.WithAPIOptions(smithyhttp.AddHeaderValue(name, value))
+}
+
+// withBody sends another body than the SDK would.
+func withBody(body string) func(*s3.Options) {
+	return s3.WithAPIOptions(func(stack *middleware.Stack) error {
+		return stack.Serialize.Add(middleware.SerializeMiddlewareFunc("Body", func(ctx context.Context, in middleware.SerializeInput, next middleware.SerializeHandler) (middleware.SerializeOutput, middleware.Metadata, error) {
+			r, err := in.Request.(*smithyhttp.Request).SetStream(strings.NewReader(body))
+			if err != nil {
+				return middleware.SerializeOutput{}, middleware.Metadata{}, err
+			}
+			in.Request = r
+			return next.HandleSerialize(ctx, in)
+		}), middleware.After)
+	})
+}
+
+func TestS3DocumentsOfAnotherKind(t *testing.T) {
+	t.Parallel()
+	s := newS3Server(t, "us-east-1")
+	c, ctx := s.bucket(t, "bucket"), t.Context()
+	must[*s3.PutObjectOutput](t)(c.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String("bucket"), Key: aws.String("k"), Body: strings.NewReader("x")}))
+	in := &s3.DeleteObjectsInput{Bucket: aws.String("bucket"), Delete: &types.Delete{Objects: []types.ObjectIdentifier{{Key: aws.String("k")}}}}
+	_, err := c.DeleteObjects(ctx, in, withBody("<Keep><Object><Key>k</Key></Object></Keep>"))
+	wantError(t, "DeleteObjects", err, 400, "MalformedXML")
+	_, err = c.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("other")}, withBody("<Other/>"))
+	wantError(t, "CreateBucket", err, 400, "MalformedXML")
+	out := must[*s3.DeleteObjectsOutput](t)(c.DeleteObjects(ctx, in, withBody("<Delete><Object><Key>k</Key></Object></Delete>")))
+	if len(out.Deleted) != 1 {
+		t.Errorf("without a namespace: %+v", out)
+	}
 }
 
 func TestS3IfRange(t *testing.T) {

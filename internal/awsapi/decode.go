@@ -60,6 +60,9 @@ func (b *Binding) decodeBody(p *plan, v reflect.Value, body []byte) error {
 		if root == "" {
 			root = f.node.shape.LocationName
 		}
+		if root == "" && b.Service.StrictXML {
+			root = f.Name
+		}
 		member := settable(v.Field(f.index))
 		return b.decodeDocument(f.node.fields, member, body, root, f.Name)
 	case f.node.shape.Type == Blob:

@@ -178,7 +178,7 @@ func testShapes() []Shape {
 			{Name: "Since", Field: "Since", Shape: idWhen, Location: Header, LocationName: "If-Modified-Since"},
 			{Name: "Until", Field: "Until", Shape: idWhen, Location: Header, LocationName: "x-until"},
 			{Name: "Status", Field: "Status", Shape: idCount, Location: StatusCode},
-			{Name: "Document", Field: "Document", Shape: idEverything, LocationName: "Document"},
+			{Name: "Document", Field: "Document", Shape: idEverything},
 		}},
 		idStream:   {Name: "Stream", Type: Blob},
 		idStreamed: {Name: "Streamed", Type: Structure, Payload: "Body", Members: []Member{{Name: "Name", Field: "Name", Shape: idBareText, Location: Header, LocationName: "x-name"}, {Name: "Body", Field: "Body", Shape: idStream, Streaming: true, Required: true}}},
