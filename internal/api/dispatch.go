@@ -41,6 +41,11 @@ func (h *Handler) dispatch(ctx context.Context, c *Call, q request) error {
 		return missingAuthentication(c.service.Protocol)
 	}
 	stream := row.Stream || binding != nil && binding.StreamsInput()
+	if c.Service == "s3" && q.signature == nil && !stream && c.HTTP.ContentLength != 0 {
+		if err := h.admitAnonymous(ctx, c, params); err != nil {
+			return err
+		}
+	}
 	if c.Service == "s3" {
 		if c.Body, err = awsapi.NewBodyReader(c.HTTP, q.signature, q.payload); err != nil {
 			return err
@@ -60,6 +65,22 @@ func (h *Handler) dispatch(ctx context.Context, c *Call, q request) error {
 		return err
 	}
 	return h.run(ctx, c, binding, row, in)
+}
+
+// admitAnonymous refuses a stranger to whom no policy of the bucket can have
+// opened anything, before a document of theirs is read.
+func (h *Handler) admitAnonymous(ctx context.Context, c *Call, params awsapi.PathParams) error {
+	bucket, _ := params.Get("Bucket")
+	resource := s3BucketARN(&bucket)
+	if key, ok := params.Get("Key"); ok {
+		resource = s3ObjectARN(&bucket, &key)
+	}
+	p, err := c.service.ResourcePolicy(ctx, resource)
+	if err != nil || p != nil {
+		return err
+	}
+	c.keys.init(c)
+	return c.Authorize(ctx, "s3:"+c.Operation, resource, nil)
 }
 
 func decode(c *Call, binding *awsapi.Binding, params awsapi.PathParams, body []byte, in any) error {

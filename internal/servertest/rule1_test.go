@@ -245,6 +245,11 @@ func TestSecurityRule1_Anonymous(t *testing.T) {
 			t.Errorf("%s %s: %d %s", q.Method, q.Target, status, body)
 		}
 	}
+	before := len(s.Log.Denials())
+	flood := "<Delete>" + strings.Repeat("<Object><Key>public/a</Key></Object>", 1000) + "</Delete>"
+	if status, _ := s.Do(nil, servertest.Request{Method: "POST", Target: "/fleet?delete", Body: flood}); status != 403 || len(s.Log.Denials()) != before+1 {
+		t.Errorf("a stranger's request: %d, with %d lines of log", status, len(s.Log.Denials())-before)
+	}
 	_, err := s.S3.PutBucketPolicy(t.Context(), &s3.PutBucketPolicyInput{Bucket: aws.String(servertest.Bucket), Policy: aws.String(
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::fleet/public/*"}]}`)})
 	must(t, err)
