@@ -216,6 +216,17 @@ func (e *enrolment) preparePolicy(ctx context.Context) error {
 	if ce, ok := errors.AsType[*client.Error](err); err != nil && (!ok || ce.Status != http.StatusConflict) {
 		return fmt.Errorf("create policy %s: %w", name, err)
 	}
+	if err != nil { // it exists: it must be the one that we would have made
+		var have struct {
+			PolicyDocument string `json:"policyDocument"`
+		}
+		if err := e.call(ctx, http.MethodGet, "/policies/"+url.PathEscape(name), nil, nil, &have); err != nil {
+			return fmt.Errorf("policy %s: %w", name, err)
+		}
+		if have.PolicyDocument != string(doc) {
+			return fmt.Errorf("policy %s exists and says something else than to allow role alias %s: look at it, and give it by --policy if it is right", name, e.roleAlias)
+		}
+	}
 	e.policy = name
 	return nil
 }
