@@ -221,7 +221,7 @@ func TestExpectContinue(t *testing.T) {
 		check(t, os.WriteFile(file, make([]byte, size), 0o600))
 		url, err := s3.NewPresignClient(shared.s3).PresignPutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: aws.String(fmt.Sprint(size))})
 		check(t, err)
-		for target, want := range map[string]string{url.URL: "200", strings.Replace(url.URL, "Signature=", "Signature=00", 1): "403"} {
+		for target, want := range map[string]string{url.URL: "200", url.URL[:len(url.URL)-4] + "0000": "403"} {
 			begun := time.Now()
 			out := runIn(t, dir, os.Environ(), "curl", "--silent", "--show-error", "--output", filepath.Join(dir, "out"), "--write-out", "%{http_code} %{size_upload}",
 				"--max-time", "30", "--expect100-timeout", "20", "--header", "Expect: 100-continue", "--upload-file", file, target)

@@ -27,7 +27,7 @@ variable "site" {
 }
 
 resource "aws_iot_certificate" "camera" {
-  active = true
+  active = var.site == "osaka"
 }
 
 resource "aws_iot_thing_principal_attachment" "camera" {
@@ -36,7 +36,10 @@ resource "aws_iot_thing_principal_attachment" "camera" {
 }
 
 resource "aws_iam_role" "upload" {
-  name = "tf-upload"
+  name                 = "tf-upload"
+  description          = "uploads from ${var.site}"
+  max_session_duration = var.site == "osaka" ? 3600 : 7200
+  permissions_boundary = var.site == "osaka" ? null : aws_iam_policy.boundary.arn
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -45,7 +48,65 @@ resource "aws_iam_role" "upload" {
       Principal = { Service = "credentials.iot.amazonaws.com" }
     }]
   })
-  tags = { team = "blue" }
+  tags = { team = "blue", site = var.site }
+}
+
+resource "aws_iam_policy" "boundary" {
+  name = "tf-boundary"
+  path = "/limits/"
+  policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Action = "s3:*", Resource = "*" }]
+  })
+}
+
+resource "aws_iam_role_policy" "list" {
+  name = "list"
+  role = aws_iam_role.upload.id
+  policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Action = "s3:ListBucket", Resource = aws_s3_bucket.files.arn }]
+  })
+}
+
+resource "aws_s3_bucket" "files" {
+  bucket        = "tf-files"
+  force_destroy = true
+}
+
+resource "aws_s3_bucket_policy" "files" {
+  bucket = aws_s3_bucket.files.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "only ${var.site}"
+      Effect    = "Deny"
+      Principal = "*"
+      Action    = "s3:PutObject"
+      Resource  = "${aws_s3_bucket.files.arn}/elsewhere/*"
+    }]
+  })
+}
+
+resource "aws_s3_object" "readme" {
+  bucket  = aws_s3_bucket.files.id
+  key     = "README"
+  content = "files of ${var.site}"
+}
+
+resource "aws_iam_user" "operator" {
+  name = "tf-operator"
+  tags = { site = var.site }
+}
+
+resource "aws_iam_user_policy_attachment" "operator" {
+  user       = aws_iam_user.operator.name
+  policy_arn = "arn:aws:iam::aws:policy/AWSIoTFullAccess"
+}
+
+resource "aws_iam_access_key" "operator" {
+  user   = aws_iam_user.operator.name
+  status = var.site == "osaka" ? "Active" : "Inactive"
 }
 
 resource "aws_iam_policy" "upload" {
@@ -66,8 +127,10 @@ resource "aws_iam_role_policy_attachment" "upload" {
 }
 
 resource "aws_iot_role_alias" "upload" {
-  alias    = "tf-upload"
-  role_arn = aws_iam_role.upload.arn
+  alias               = "tf-upload"
+  role_arn            = aws_iam_role.upload.arn
+  credential_duration = var.site == "osaka" ? 3600 : 7200
+  tags                = { site = var.site }
 }
 
 resource "aws_iot_policy" "upload" {
