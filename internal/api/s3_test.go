@@ -147,7 +147,7 @@ func (s *s3Server) plainly(t *testing.T, method, url string, body io.Reader) (st
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close() //nolint:errcheck // it is only read
+	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Error(err)

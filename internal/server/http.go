@@ -53,7 +53,7 @@ func connLimit() int64 {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur > 4*maxConns {
 		return maxConns
 	}
-	return max(64, (int64(files.Cur)-keptFiles)/3) //nolint:gosec // at most four times maxConns
+	return max(64, (int64(files.Cur)-keptFiles)/3)
 }
 
 func newHTTPServer(h http.Handler, conf *tls.Config, log *slog.Logger) *http.Server {

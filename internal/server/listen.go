@@ -13,8 +13,8 @@ import (
 const (
 	firstByteTimeout = 10 * time.Second
 	crowdedTimeout   = time.Second // likewise, while half of the places are taken
-	maxUndecided     = 1024 // connections that have not sent their first byte
-	tlsRecordType    = 0x16 // a TLS handshake record
+	maxUndecided     = 1024        // connections that have not sent their first byte
+	tlsRecordType    = 0x16        // a TLS handshake record
 )
 
 // splitListener serves HTTP and HTTPS on one port, told apart by the first byte.

@@ -49,11 +49,14 @@ func servePipes(t *testing.T, h http.Handler) *pipes {
 	t.Helper()
 	p := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
 	srv := newHTTPServer(steadily(h), nil, slog.New(slog.DiscardHandler))
-	ended := make(chan error)
+	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(p) }()
 	t.Cleanup(func() {
 		_ = srv.Close()
-		<-ended
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+		time.Sleep(time.Second) // net/http lingers before it closes a connection
 	})
 	return p
 }
@@ -83,7 +86,7 @@ func TestSecurityRule14_StalledBody(t *testing.T) {
 				c := p.dial()
 				var wg sync.WaitGroup
 				defer wg.Wait()
-				defer c.Close()
+				defer func() { _ = c.Close() }()
 				wg.Go(func() { _, _ = io.Copy(io.Discard, c) })
 				_, _ = io.WriteString(c, upload)
 				wg.Go(func() {
@@ -113,7 +116,7 @@ func TestSecurityRule14_UnwantedBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := servePipes(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
 		c := p.dial()
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		_, _ = io.WriteString(c, strings.Replace(upload, "1048576", "1000", 1))
 		start := time.Now()
 		_, err := io.Copy(io.Discard, c)
@@ -135,7 +138,7 @@ func TestSecurityRule14_AnswerNotTaken(t *testing.T) {
 		c := p.dial()
 		var wg sync.WaitGroup
 		defer wg.Wait()
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 		wg.Go(func() {
 			for {
@@ -165,7 +168,7 @@ func TestDeadlinesEndWithTheirRequest(t *testing.T) {
 			_, _ = io.WriteString(w, "done")
 		}))
 		c := p.dial()
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		answers := bufio.NewReader(c)
 		for range 3 {
 			_, _ = io.WriteString(c, "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody")
@@ -177,6 +180,7 @@ func TestDeadlinesEndWithTheirRequest(t *testing.T) {
 			if string(b) != "done" || err != nil {
 				t.Fatalf("%q, %v", b, err)
 			}
+			_ = res.Body.Close()
 			time.Sleep(2 * time.Minute)
 		}
 	})
@@ -194,7 +198,10 @@ func TestSecurityRule14_ManyConnections(t *testing.T) {
 		served := func(c net.Conn) bool {
 			_, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 			if err == nil {
-				_, err = http.ReadResponse(bufio.NewReader(c), nil)
+				var res *http.Response
+				if res, err = http.ReadResponse(bufio.NewReader(c), nil); err == nil {
+					err = res.Body.Close()
+				}
 			}
 			return err == nil
 		}
@@ -208,7 +215,9 @@ func TestSecurityRule14_ManyConnections(t *testing.T) {
 			t.Error("room was made, and not used")
 		}
 		_ = srv.Close()
-		<-ended
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 }
 
@@ -235,12 +244,12 @@ func TestSecurityRule14_OutOfFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newSplitListener(&hungry{Listener: l, failures: 3}, nil, false)
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if _, err := io.WriteString(c, "G"); err != nil {
 		t.Fatal(err)
 	}

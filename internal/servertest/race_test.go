@@ -40,36 +40,56 @@ func TestSecurityRule4_InForceAtOnce(t *testing.T) {
 		}
 		return err
 	}
+	to := func(status iottypes.CertificateStatus) func(*testing.T, *servertest.Device) {
+		return func(t *testing.T, d *servertest.Device) {
+			t.Helper()
+			setStatus(t, s, d, status)
+		}
+	}
 	for _, c := range []change{
-		{"certificate", false, func(t *testing.T, d *servertest.Device) { setStatus(t, s, d, iottypes.CertificateStatusInactive) }, func(t *testing.T, d *servertest.Device) { setStatus(t, s, d, iottypes.CertificateStatusActive) }},
-		{"certificate-at-the-endpoint", true, func(t *testing.T, d *servertest.Device) { setStatus(t, s, d, iottypes.CertificateStatusInactive) }, func(t *testing.T, d *servertest.Device) { setStatus(t, s, d, iottypes.CertificateStatusActive) }},
+		{"certificate", false, to(iottypes.CertificateStatusInactive), to(iottypes.CertificateStatusActive)},
+		{"certificate-at-the-endpoint", true, to(iottypes.CertificateStatusInactive), to(iottypes.CertificateStatusActive)},
 		{"attachment", false, func(t *testing.T, d *servertest.Device) {
+			t.Helper()
 			_, err := s.IoT.DetachThingPrincipal(ctx, &iot.DetachThingPrincipalInput{ThingName: &d.Thing, Principal: &d.CertificateARN})
 			must(t, err)
 		}, func(t *testing.T, d *servertest.Device) {
+			t.Helper()
 			_, err := s.IoT.AttachThingPrincipal(ctx, &iot.AttachThingPrincipalInput{ThingName: &d.Thing, Principal: &d.CertificateARN})
 			must(t, err)
 		}},
 		{"role-policy", false, func(t *testing.T, _ *servertest.Device) {
+			t.Helper()
 			_, err := s.IAM.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: role, PolicyName: main, PolicyDocument: denyAll})
 			must(t, err)
 		}, func(t *testing.T, _ *servertest.Device) {
+			t.Helper()
 			_, err := s.IAM.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: role, PolicyName: main, PolicyDocument: aws.String(servertest.OwnPrefix)})
 			must(t, err)
 		}},
 		{"bucket-policy", false, func(t *testing.T, _ *servertest.Device) {
+			t.Helper()
 			_, err := s.S3.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: bucket, Policy: aws.String(
 				`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::fleet/*"}]}`)})
 			must(t, err)
 		}, func(t *testing.T, _ *servertest.Device) {
+			t.Helper()
 			_, err := s.S3.DeleteBucketPolicy(ctx, &s3.DeleteBucketPolicyInput{Bucket: bucket})
 			must(t, err)
 		}},
-		{"device-policy", true, func(t *testing.T, d *servertest.Device) { must(t, both(d, false)) }, func(t *testing.T, d *servertest.Device) { must(t, both(d, true)) }},
+		{"device-policy", true, func(t *testing.T, d *servertest.Device) {
+			t.Helper()
+			must(t, both(d, false))
+		}, func(t *testing.T, d *servertest.Device) {
+			t.Helper()
+			must(t, both(d, true))
+		}},
 		{"trust-policy", true, func(t *testing.T, _ *servertest.Device) {
+			t.Helper()
 			_, err := s.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: role, PolicyDocument: aws.String(trustAccount)})
 			must(t, err)
 		}, func(t *testing.T, _ *servertest.Device) {
+			t.Helper()
 			_, err := s.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: role, PolicyDocument: aws.String(servertest.TrustDevices)})
 			must(t, err)
 		}},

@@ -164,8 +164,11 @@ func TestSecurityRule13_Redaction(t *testing.T) {
 			secrets = append(secrets, k.SessionToken, k.SessionToken[:40])
 		}
 		for _, q := range []servertest.Request{
-			{Method: "GET", Target: "/fleet/valve/x"}, {Method: "GET", Target: "/fleet/valve/x?X-Amz-Expires=60", Presign: true},
-			{Method: "GET", Target: "/nothing", Service: "iot"}, {Method: "GET", Target: "/?Action=Nothing", Service: "iam"}, {Method: "PUT", Target: "/fleet?versioning", Body: "<x/>"},
+			{Method: "GET", Target: "/fleet/valve/x"},
+			{Method: "GET", Target: "/fleet/valve/x?X-Amz-Expires=60", Presign: true},
+			{Method: "GET", Target: "/nothing", Service: "iot"},
+			{Method: "GET", Target: "/?Action=Nothing", Service: "iam"},
+			{Method: "PUT", Target: "/fleet?versioning", Body: "<x/>"},
 			{Method: "GET", Target: "/fleet/x", Time: s.Clock.Now().Add(-time.Hour)},
 		} {
 			r := s.Signed(p, q)

@@ -110,8 +110,10 @@ func TestSecurityRule1_OthersUploads(t *testing.T) {
 		wantCode(t, err, want)
 		_, err = pump.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: bucket, Key: &key, UploadId: up.UploadId})
 		wantCode(t, err, want)
-		_, err = pump.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{Bucket: bucket, Key: &key, UploadId: up.UploadId,
-			MultipartUpload: &s3types.CompletedMultipartUpload{Parts: []s3types.CompletedPart{{PartNumber: aws.Int32(1), ETag: aws.String("x")}}}})
+		_, err = pump.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
+			Bucket: bucket, Key: &key, UploadId: up.UploadId,
+			MultipartUpload: &s3types.CompletedMultipartUpload{Parts: []s3types.CompletedPart{{PartNumber: aws.Int32(1), ETag: aws.String("x")}}},
+		})
 		wantCode(t, err, want)
 	}
 	_, err = pump.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{Bucket: bucket})
@@ -232,11 +234,20 @@ func TestSecurityRule1_Anonymous(t *testing.T) {
 	s.Fleet()
 	must(t, put(t, s.S3, "public/a"))
 	for _, q := range []servertest.Request{
-		{Method: "GET", Target: "/"}, {Method: "GET", Target: "/fleet"}, {Method: "GET", Target: "/fleet/public/a"},
-		{Method: "PUT", Target: "/fleet/public/b", Body: "x"}, {Method: "PUT", Target: "/mine"}, {Method: "DELETE", Target: "/fleet/public/a"},
-		{Method: "GET", Target: "/fleet?policy"}, {Method: "PUT", Target: "/fleet?policy", Body: "{}"}, {Method: "GET", Target: "/fleet?uploads"},
-		{Method: "GET", Target: "/things"}, {Method: "GET", Target: "/_sekisho/info"}, {Method: "GET", Target: "/_sekisho/admin.json"},
-		{Method: "POST", Target: "/_sekisho/explain", Body: "{}"}, {Method: "POST", Target: "/", Body: "Action=ListUsers", Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}},
+		{Method: "GET", Target: "/"},
+		{Method: "GET", Target: "/fleet"},
+		{Method: "GET", Target: "/fleet/public/a"},
+		{Method: "PUT", Target: "/fleet/public/b", Body: "x"},
+		{Method: "PUT", Target: "/mine"},
+		{Method: "DELETE", Target: "/fleet/public/a"},
+		{Method: "GET", Target: "/fleet?policy"},
+		{Method: "PUT", Target: "/fleet?policy", Body: "{}"},
+		{Method: "GET", Target: "/fleet?uploads"},
+		{Method: "GET", Target: "/things"},
+		{Method: "GET", Target: "/_sekisho/info"},
+		{Method: "GET", Target: "/_sekisho/admin.json"},
+		{Method: "POST", Target: "/_sekisho/explain", Body: "{}"},
+		{Method: "POST", Target: "/", Body: "Action=ListUsers", Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}},
 		{Method: "POST", Target: "/", Body: "Action=AssumeRole&Version=2011-06-15", Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}},
 		{Method: "POST", Target: "/", Header: http.Header{"X-Amz-Target": {"AWSCognitoIdentityService.ListIdentityPools"}}},
 		{Method: "POST", Target: "/fleet?delete", Body: "<Delete><Object><Key>public/a</Key></Object></Delete>"},

@@ -96,20 +96,24 @@ func TestSecurityRule4_NothingRevives(t *testing.T) {
 	ctx := t.Context()
 	for name, end := range map[string]func(t *testing.T, d *servertest.Device){
 		"reactivated": func(t *testing.T, d *servertest.Device) {
+			t.Helper()
 			setStatus(t, s, d, iottypes.CertificateStatusInactive)
 			setStatus(t, s, d, iottypes.CertificateStatusActive)
 		},
 		"revoked, then active": func(t *testing.T, d *servertest.Device) {
+			t.Helper()
 			setStatus(t, s, d, iottypes.CertificateStatusRevoked)
 			setStatus(t, s, d, iottypes.CertificateStatusActive)
 		},
 		"reattached": func(t *testing.T, d *servertest.Device) {
+			t.Helper()
 			_, err := s.IoT.DetachThingPrincipal(ctx, &iot.DetachThingPrincipalInput{ThingName: &d.Thing, Principal: &d.CertificateARN})
 			must(t, err)
 			_, err = s.IoT.AttachThingPrincipal(ctx, &iot.AttachThingPrincipalInput{ThingName: &d.Thing, Principal: &d.CertificateARN})
 			must(t, err)
 		},
 		"thing recreated": func(t *testing.T, d *servertest.Device) {
+			t.Helper()
 			_, err := s.IoT.DetachThingPrincipal(ctx, &iot.DetachThingPrincipalInput{ThingName: &d.Thing, Principal: &d.CertificateARN})
 			must(t, err)
 			_, err = s.IoT.DeleteThing(ctx, &iot.DeleteThingInput{ThingName: &d.Thing})
@@ -239,14 +243,21 @@ func TestSecurityRule4_UploadUnderWay(t *testing.T) {
 	ctx := t.Context()
 	role, bucket := aws.String(servertest.Role), aws.String(servertest.Bucket)
 	for name, end := range map[string]func(t *testing.T, d *servertest.Device){
-		"revoked": func(t *testing.T, d *servertest.Device) { setStatus(t, s, d, iottypes.CertificateStatusRevoked) },
+		"revoked": func(t *testing.T, d *servertest.Device) {
+			t.Helper()
+			setStatus(t, s, d, iottypes.CertificateStatusRevoked)
+		},
 		"detached": func(t *testing.T, d *servertest.Device) {
+			t.Helper()
 			_, err := s.IoT.DetachThingPrincipal(ctx, &iot.DetachThingPrincipalInput{ThingName: &d.Thing, Principal: &d.CertificateARN})
 			must(t, err)
 		},
 		"policy": func(t *testing.T, _ *servertest.Device) {
-			_, err := s.IAM.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: role, PolicyName: aws.String("main"),
-				PolicyDocument: aws.String(strings.ReplaceAll(servertest.OwnPrefix, "Allow", "Deny"))})
+			t.Helper()
+			_, err := s.IAM.PutRolePolicy(ctx, &iam.PutRolePolicyInput{
+				RoleName: role, PolicyName: aws.String("main"),
+				PolicyDocument: aws.String(strings.ReplaceAll(servertest.OwnPrefix, "Allow", "Deny")),
+			})
 			must(t, err)
 			t.Cleanup(func() {
 				_, err := s.IAM.PutRolePolicy(context.WithoutCancel(ctx), &iam.PutRolePolicyInput{RoleName: role, PolicyName: aws.String("main"), PolicyDocument: aws.String(servertest.OwnPrefix)})
@@ -254,6 +265,7 @@ func TestSecurityRule4_UploadUnderWay(t *testing.T) {
 			})
 		},
 		"bucket-policy": func(t *testing.T, _ *servertest.Device) {
+			t.Helper()
 			_, err := s.S3.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: bucket, Policy: aws.String(
 				`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:PutObject","Resource":"arn:aws:s3:::fleet/*"}]}`)})
 			must(t, err)
@@ -293,8 +305,10 @@ func TestSecurityRule4_UploadUnderWay(t *testing.T) {
 			if err := <-failed; err == nil || !strings.Contains(err.Error(), "403") {
 				t.Errorf("put: %v", err)
 			}
-			_, err = c.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{Bucket: bucket, Key: &key, UploadId: up.UploadId,
-				MultipartUpload: &s3types.CompletedMultipartUpload{Parts: []s3types.CompletedPart{{PartNumber: aws.Int32(1), ETag: part.ETag}}}})
+			_, err = c.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
+				Bucket: bucket, Key: &key, UploadId: up.UploadId,
+				MultipartUpload: &s3types.CompletedMultipartUpload{Parts: []s3types.CompletedPart{{PartNumber: aws.Int32(1), ETag: part.ETag}}},
+			})
 			wantCode(t, err, "AccessDenied")
 			_, err = s.S3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: bucket, Key: &key})
 			if servertest.Code(err) == "" {

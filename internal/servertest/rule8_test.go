@@ -131,7 +131,7 @@ type denied struct{}
 
 func (denied) Error() string { return "denied" }
 
-var errDenied error = denied{} //nolint:errname // a sentinel of these tests
+var errDenied error = denied{}
 
 // A deny by tag, boundary or path holds whatever spelling is used.
 func TestSecurityRule1_DenyBySpelling(t *testing.T) {

@@ -53,7 +53,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		cfg.Now = time.Now //nolint:forbidigo // the documented default
 	}
 	// SQLite would make it readable to all, and gives its log the mode of the file.
-	f, err := os.OpenFile(cfg.Path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the folder that the operator named
+	f, err := os.OpenFile(cfg.Path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
