@@ -245,7 +245,12 @@ func TestIoTCertificatesAndAttachments(t *testing.T) {
 	if l := must[*iot.GetEffectivePoliciesOutput](t)(c.GetEffectivePolicies(ctx, &iot.GetEffectivePoliciesInput{Principal: made.CertificateArn, ThingName: thing})); len(l.EffectivePolicies) != 1 || *l.EffectivePolicies[0].PolicyDocument != iotAllow {
 		t.Errorf("%v", l.EffectivePolicies)
 	}
-	_, err := c.DeleteThing(ctx, &iot.DeleteThingInput{ThingName: thing})
+	_, err := c.ListThingPrincipals(ctx, &iot.ListThingPrincipalsInput{ThingName: aws.String("none")})
+	wantError(t, "principals of no thing", err, 404, "ResourceNotFoundException")
+	if err != nil && !strings.Contains(err.Error(), "Failed to list principals for thing none because the thing does not exist in your account") {
+		t.Error(err)
+	}
+	_, err = c.DeleteThing(ctx, &iot.DeleteThingInput{ThingName: thing})
 	wantError(t, "thing with a principal", err, 400, "InvalidRequestException")
 	_, err = c.DeletePolicy(ctx, &iot.DeletePolicyInput{PolicyName: pol})
 	wantError(t, "attached policy", err, 409, "DeleteConflictException")

@@ -174,7 +174,8 @@ func (s *RegistryStore) DetachThing(ctx context.Context, name iot.ThingName, pri
 func (s *RegistryStore) ThingPrincipals(ctx context.Context, name iot.ThingName, after iot.ARN, limit int) ([]registry.Attachment, error) {
 	var list []registry.Attachment
 	err := s.db.read(ctx, func(q querier) error {
-		err := mustExist(q, noThing(name), "SELECT count(*) FROM things WHERE name = ?", string(name))
+		missing := iot.Errorf(iot.KindNotFound, "thing", "Failed to list principals for thing %s because the thing does not exist in your account", name)
+		err := mustExist(q, missing, "SELECT count(*) FROM things WHERE name = ?", string(name))
 		if err != nil {
 			return err
 		}
