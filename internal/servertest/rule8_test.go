@@ -187,3 +187,36 @@ func safeName(target string) string {
 	}
 	return string(name)
 }
+
+// Who administers only roles under a boundary cannot lift it, nor touch others.
+func TestSecurityRule1_Boundary(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	s.Fleet()
+	ctx := t.Context()
+	made, err := s.IAM.CreatePolicy(ctx, &iam.CreatePolicyInput{PolicyName: aws.String("edge"), PolicyDocument: aws.String(everything)})
+	must(t, err)
+	edge := *made.Policy.Arn
+	c := iam.NewFromConfig(s.Config(s.NewUser("delegate", `{"Version":"2012-10-17","Statement":[
+		{"Effect":"Allow","Action":["iam:CreateRole","iam:PutRolePolicy","iam:AttachRolePolicy","iam:DeleteRolePolicy"],"Resource":"*","Condition":{"StringEquals":{"iam:PermissionsBoundary":"`+edge+`"}}},
+		{"Effect":"Allow","Action":"iam:*RolePermissionsBoundary","Resource":"*"},
+		{"Effect":"Deny","Action":"iam:DeleteRolePermissionsBoundary","Resource":"*","Condition":{"StringEquals":{"iam:PermissionsBoundary":"`+edge+`"}}},
+		{"Effect":"Deny","Action":"iam:PutRolePermissionsBoundary","Resource":"*","Condition":{"StringNotEquals":{"iam:PermissionsBoundary":"`+edge+`"}}}]}`)))
+	create := func(name string, boundary *string) error {
+		_, err := c.CreateRole(ctx, &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: aws.String(trustAccount), PermissionsBoundary: boundary})
+		return err
+	}
+	write := func(role string) error {
+		_, err := c.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: &role, PolicyName: aws.String("x"), PolicyDocument: aws.String(everything)})
+		return err
+	}
+	wantCode(t, create("loose", nil), "AccessDenied")
+	wantCode(t, create("loose", aws.String("arn:aws:iam::aws:policy/AdministratorAccess")), "AccessDenied")
+	must(t, create("held", &edge))
+	must(t, write("held"))
+	wantCode(t, write(servertest.Role), "AccessDenied")
+	_, err = c.DeleteRolePermissionsBoundary(ctx, &iam.DeleteRolePermissionsBoundaryInput{RoleName: aws.String("held")})
+	wantCode(t, err, "AccessDenied")
+	_, err = c.PutRolePermissionsBoundary(ctx, &iam.PutRolePermissionsBoundaryInput{RoleName: aws.String("held"), PermissionsBoundary: aws.String("arn:aws:iam::aws:policy/AdministratorAccess")})
+	wantCode(t, err, "AccessDenied")
+}
