@@ -23,7 +23,7 @@ TESTFLAGS ?=
 # RACE=-race adds the race detector to `make test`; it needs a C compiler.
 RACE ?=
 
-.PHONY: help build demo test e2e soak bench lint fmt generate verify clients
+.PHONY: help build demo test e2e soak conformance bench lint fmt generate verify clients
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ e2e: build clients $(GOTESTSUM) ## real clients against bin/sekisho
 soak: build clients $(GOTESTSUM) ## the long ones: crash rounds and every fuzz target
 	PATH="$(VENV)/bin:$$PATH" SEKISHO_E2E_CRASH_ROUNDS=50 $(GOTESTSUM) --format testname -- -tags e2e -count 1 -timeout 60m -run 'Crash' ./e2e
 	.ci/fuzz $(or $(FUZZTIME),60s)
+
+conformance: build ## S3 clients that the end-to-end tests do not have (docs/conformance-s3.md)
+	e2e/conformance/run $(dir $(VENV))conformance
 
 bench: build ## benchmark tables (docs/benchmarks.md)
 	$(GO) test -tags bench -count 1 -timeout 30m -v ./bench $(BENCHFLAGS)
