@@ -119,13 +119,25 @@ func (c *Call) Authorize(ctx context.Context, action, resource string, extra pol
 		}
 		grants.Resource = p
 	}
-	if grants.Authorize(&request).Allowed() {
+	allowed := grants.Authorize(&request).Allowed()
+	if c.unread != nil {
+		return fmt.Errorf("condition keys of %s: %w", resource, c.unread)
+	}
+	if allowed {
 		if c.service.Name == "s3" {
 			c.granted = append(c.granted, permission{action, resource, extra})
 		}
 		return nil
 	}
 	return c.denied(ctx, grants, &request)
+}
+
+// couldNotRead notes that a condition key could not be read. What is decided
+// without it does not count, since a Deny may have waited for it.
+func (c *Call) couldNotRead(err error) {
+	if err != nil && !iot.IsKind(err, iot.KindNotFound) && !iot.IsKind(err, iot.KindInvalid) {
+		c.unread = err
+	}
 }
 
 func (c *Call) denied(ctx context.Context, grants *policy.Grants, request *policy.Request) error {

@@ -100,7 +100,8 @@ func tagged(tags []m.Tag, k iamKeys) *iamKeys {
 // about adds what there is to know of a role or user. A boundary that the
 // request sets goes before the one that stands.
 func (r *iamRows) about(c *Call, h iam.Holder, k iamKeys) *iamKeys {
-	tags, boundary := r.svc.HolderKeys(c.HTTP.Context(), h)
+	tags, boundary, err := r.svc.HolderKeys(c.HTTP.Context(), h)
+	c.couldNotRead(err)
 	k.resourceTags = tags
 	if k.boundary == nil && boundary != "" {
 		k.boundary = &boundary

@@ -164,7 +164,9 @@ func (k *iotTagKeys) Lookup(key string) policy.Values {
 	if name, ok := strings.CutPrefix(key, "aws:resourcetag/"); ok {
 		if !k.loaded {
 			k.loaded = true
-			k.tags, _ = k.registry.Tags(k.call.HTTP.Context(), k.resource) // none where the resource does not exist
+			var err error
+			k.tags, err = k.registry.Tags(k.call.HTTP.Context(), k.resource) // none where the resource does not exist
+			k.call.couldNotRead(err)
 		}
 		return tagValue(k.tags, name, "the resource has no such tag")
 	}

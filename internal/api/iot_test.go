@@ -63,6 +63,21 @@ type iotServer struct {
 	endpoint atomic.Pointer[api.DeviceEndpoint]
 	users    callers
 	certs    *pki.Certificates
+	tags     failingTags
+}
+
+// failingTags is a tag store that can be made to fail.
+type failingTags struct {
+	registry.TagStore
+	broken atomic.Bool
+}
+
+// Tags implements registry.TagStore.
+func (f *failingTags) Tags(ctx context.Context, resource string) ([]registry.Tag, error) {
+	if f.broken.Load() {
+		return nil, errors.New("disk I/O error")
+	}
+	return f.TagStore.Tags(ctx, resource)
 }
 
 func newIoTServer(t *testing.T) *iotServer {
@@ -85,10 +100,11 @@ func newIoTServer(t *testing.T) *iotServer {
 	}
 	keys := pki.NewKeyPool(1, time.Hour, rand.Reader)
 	store := db.Registry()
-	reg = registry.New(registry.Config{Things: store, Policies: store, Tags: store, Account: iotAccount, Region: "us-east-1", Now: time.Now, Rand: rand.Reader})
+	s := &iotServer{users: callers{"root": {Root: true}}, tags: failingTags{TagStore: store}}
+	reg = registry.New(registry.Config{Things: store, Policies: store, Tags: &s.tags, Account: iotAccount, Region: "us-east-1", Now: time.Now, Rand: rand.Reader})
 	certs = pki.New(pki.Config{Store: db.Certificates(), Authority: authority, Keys: keys, Account: iotAccount, Region: "us-east-1", Now: time.Now, Rand: rand.Reader})
 	aliases = sts.NewRoleAliases(iotAccount, "us-east-1", db.STS(), time.Now)
-	s := &iotServer{users: callers{"root": {Root: true}}, certs: certs}
+	s.certs = certs
 	s.endpoint.Store(&api.DeviceEndpoint{Host: "iot.example.com", CredentialPort: 8443})
 	h, err := api.New(api.Options{
 		Services:      []api.Service{api.IoT(reg, certs, aliases, func() api.DeviceEndpoint { return *s.endpoint.Load() })},
@@ -481,6 +497,28 @@ func TestIoTTags(t *testing.T) {
 	wantError(t, "missing", err, 404, "ResourceNotFoundException")
 	_, err = root.TagResource(ctx, &iot.TagResourceInput{ResourceArn: aws.String("policy/p"), Tags: team})
 	wantError(t, "no ARN", err, 400, "InvalidRequestException")
+}
+
+// TestIoTDenyByTagHoldsWhenTagsCannotBeRead: what could not be read might have been a Deny.
+func TestIoTDenyByTagHoldsWhenTagsCannotBeRead(t *testing.T) {
+	t.Parallel()
+	s := newIoTServer(t)
+	root, ctx := s.client(t, "root", ""), t.Context()
+	must[*iot.CreatePolicyOutput](t)(root.CreatePolicy(ctx, &iot.CreatePolicyInput{
+		PolicyName: aws.String("p"), PolicyDocument: aws.String(iotAllow),
+		Tags: []types.Tag{{Key: aws.String("locked"), Value: aws.String("yes")}},
+	}))
+	user := s.client(t, "user", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:*","Resource":"*"},
+		{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/locked":"yes"}}}]}`)
+	in := &iot.GetPolicyInput{PolicyName: aws.String("p")}
+	_, err := user.GetPolicy(ctx, in)
+	wantError(t, "denied by its tag", err, 403, "AccessDeniedException")
+	s.tags.broken.Store(true)
+	_, err = user.GetPolicy(ctx, in)
+	wantError(t, "tags that cannot be read", err, 500, "InternalFailureException")
+	s.tags.broken.Store(false)
+	_, err = user.GetPolicy(ctx, in)
+	wantError(t, "tags that can be read again", err, 403, "AccessDeniedException")
 }
 
 // TestIoTDenyHoldsForEverySpellingOfAnID: a policy names certificates by their canonical id.

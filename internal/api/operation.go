@@ -112,6 +112,7 @@ type Call struct {
 	service  *boundService
 	received *requestBody // nil where the request has none
 	keys     requestKeys
+	unread   error        // why a condition key has no answer; see couldNotRead
 	granted  []permission // of S3, for Recheck
 }
 

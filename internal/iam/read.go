@@ -99,29 +99,29 @@ func (s *Service) UserARN(ctx context.Context, name string) string {
 }
 
 // HolderKeys returns what condition keys tell of a role or user: its tags and
-// the ARN of its boundary. There are none where it does not exist.
-func (s *Service) HolderKeys(ctx context.Context, h Holder) (tags [][2]string, boundary string) {
-	if h.check() != nil {
-		return nil, ""
+// the ARN of its boundary.
+func (s *Service) HolderKeys(ctx context.Context, h Holder) (tags [][2]string, boundary string, err error) {
+	if err := h.check(); err != nil {
+		return nil, "", err
 	}
 	var set policy.Set
 	if h.Kind == UserHolder {
 		u, err := s.users.Get(ctx, h.Name)
 		if err != nil {
-			return nil, ""
+			return nil, "", err
 		}
 		tags, set = u.tags, u.boundary
 	} else {
 		r, err := s.roles.Get(ctx, h.Name)
 		if err != nil {
-			return nil, ""
+			return nil, "", err
 		}
 		tags, set = r.Tags, r.Boundary
 	}
 	if len(set) > 0 {
 		boundary = set[0].Name()
 	}
-	return tags, boundary
+	return tags, boundary, nil
 }
 
 // KeyGrants returns an access key with its holder, out of memory once it is known.
