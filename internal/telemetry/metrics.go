@@ -12,10 +12,9 @@ import (
 
 // Metrics are the server's own figures, in the Prometheus exposition format.
 type Metrics struct {
-	registry    *prometheus.Registry
-	requests    *prometheus.HistogramVec
-	denials     *prometheus.CounterVec
-	credentials *prometheus.CounterVec
+	registry *prometheus.Registry
+	requests *prometheus.HistogramVec
+	denials  *prometheus.CounterVec
 }
 
 // NewMetrics returns metrics with the process's and the runtime's figures in them.
@@ -33,16 +32,12 @@ func NewMetrics(version string) *Metrics {
 			Name: "sekisho_denials_total",
 			Help: "Requests that a policy refused, by service and action.",
 		}, []string{"service", "action"}),
-		credentials: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sekisho_credential_requests_total",
-			Help: "Answers of the credential endpoint, by HTTP status.",
-		}, []string{"status"}),
 	}
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "sekisho_build_info", Help: "Always 1; the label is the version.",
 	}, []string{"version"})
 	info.WithLabelValues(version).Set(1)
-	m.registry.MustRegister(m.requests, m.denials, m.credentials, info,
+	m.registry.MustRegister(m.requests, m.denials, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -54,11 +49,6 @@ func (m *Metrics) Observe(service, operation string, status int, d time.Duration
 
 // Deny counts one request that a policy refused.
 func (m *Metrics) Deny(service, action string) { m.denials.WithLabelValues(service, action).Inc() }
-
-// CredentialRequest counts one answer of the credential endpoint.
-func (m *Metrics) CredentialRequest(status int) {
-	m.credentials.WithLabelValues(strconv.Itoa(status)).Inc()
-}
 
 // Handler serves the figures.
 func (m *Metrics) Handler() http.Handler {
