@@ -138,7 +138,7 @@ func (d *demonstration) startServer(ctx context.Context) (func() error, error) {
 	}
 	d.region = d.env["AWS_REGION"]
 	sub := *d.t
-	sub.getenv = func(k string) string { return d.env[k] }
+	sub.lookupenv = func(k string) (string, bool) { v, ok := d.env[k]; return v, ok }
 	d.t = &sub
 	if d.admin, err = connect(d.t); err != nil {
 		return nil, errors.Join(err, stop())

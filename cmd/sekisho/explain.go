@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/sekisho-iot/sekisho/internal/client"
 )
@@ -47,6 +49,12 @@ func explain(ctx context.Context, t *terminal, args []string) error {
 	if in.Action == "" || in.Resource == "" {
 		return usagef("--action and --resource are needed")
 	}
+	if !strings.Contains(in.Action, ":") {
+		return usagef("--action %q: SERVICE:ACTION is needed, such as s3:PutObject", in.Action)
+	}
+	if in.Resource != "*" && !strings.HasPrefix(in.Resource, "arn:") {
+		return usagef("--resource %q: an ARN is needed, such as arn:aws:s3:::bucket/key, or *", in.Resource)
+	}
 	var err error
 	if in.Context, err = pairs(ctxValues); err != nil {
 		return err
@@ -64,7 +72,7 @@ func explain(ctx context.Context, t *terminal, args []string) error {
 		return fmt.Errorf("the answer is not what was expected: %w", err)
 	}
 	if asJSON {
-		_, err = fmt.Fprintf(t.stdout, "%s\n", raw)
+		_, err = fmt.Fprintf(t.stdout, "%s\n", bytes.TrimSpace(raw))
 	} else {
 		_, err = io.WriteString(t.stdout, out.Text+"\n")
 	}

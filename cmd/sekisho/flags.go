@@ -18,6 +18,7 @@ import (
 type flags struct {
 	*flag.FlagSet
 	t      *terminal
+	help   func() // prints the flags
 	config string // the --config flag, on commands that have one
 	lists  map[string]*listFlag
 }
@@ -25,7 +26,8 @@ type flags struct {
 func newFlags(t *terminal, name, args, about string) *flags {
 	f := &flags{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), t: t, lists: map[string]*listFlag{}}
 	f.SetOutput(io.Discard)
-	f.Usage = func() {
+	f.Usage = func() {} // a mistake is answered in one line, see parse
+	f.help = func() {
 		fmt.Fprintf(t.stdout, "%s\n\nUsage: sekisho %s [FLAGS]\n\n", about, strings.TrimSpace(name+" "+args))
 		f.VisitAll(func(fl *flag.Flag) {
 			kind, usage := flag.UnquoteUsage(fl)
@@ -37,6 +39,18 @@ func newFlags(t *terminal, name, args, about string) *flags {
 		})
 	}
 	return f
+}
+
+// spelled says what the flag package found wrong, with flags as they are typed.
+func spelled(err error) string {
+	return strings.NewReplacer(
+		"flag provided but not defined: -", "there is no flag --",
+		"flag needs an argument: -", "a value is missing after --",
+		"for flag -", "for --",
+		"boolean value", "value",
+		" for -", " for --", // what is said of a boolean flag
+		"parse error", "true or false is needed",
+	).Replace(err.Error())
 }
 
 // list adds a repeatable flag. In the environment its values stand with commas between.
@@ -57,9 +71,10 @@ func (f *flags) parse(args []string, n int) error {
 	for {
 		if err := f.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
+				f.help()
 				return err
 			}
-			return usagef("%s", strings.ReplaceAll(err.Error(), "flag provided but not defined: -", "there is no flag --"))
+			return usagef("%s", spelled(err))
 		}
 		rest := f.Args()
 		if len(rest) == 0 {
@@ -91,8 +106,12 @@ func (f *flags) fill() error {
 	var problem error
 	f.VisitAll(func(fl *flag.Flag) {
 		env := "SEKISHO_" + strings.ToUpper(strings.ReplaceAll(fl.Name, "-", "_"))
-		v := f.t.getenv(env)
-		if set[fl.Name] || v == "" || problem != nil {
+		v, given := f.t.lookupenv(env)
+		// Nothing is a value for an address alone, which it turns off.
+		if v == "" && !strings.HasSuffix(env, "_LISTEN") {
+			given = false
+		}
+		if set[fl.Name] || !given || problem != nil {
 			return
 		}
 		set[fl.Name] = true
@@ -111,7 +130,7 @@ func (f *flags) fill() error {
 func (f *flags) assign(name, from string, values []string) error {
 	for _, v := range values {
 		if err := f.Set(name, strings.TrimSpace(v)); err != nil {
-			return usagef("%s: %v", from, err)
+			return usagef("%s %q: %s", from, v, spelled(err))
 		}
 	}
 	return nil

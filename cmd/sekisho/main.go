@@ -30,8 +30,14 @@ const (
 type terminal struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	getenv         func(string) string
+	lookupenv      func(string) (string, bool)
 	isTerminal     bool // stderr is one
+}
+
+// getenv is for variables of which nothing means that there is none.
+func (t *terminal) getenv(name string) string {
+	v, _ := t.lookupenv(name)
+	return v
 }
 
 // command is one word after sekisho.
@@ -56,7 +62,7 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	t := &terminal{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, isTerminal: isTerminal(os.Stderr)}
+	t := &terminal{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, lookupenv: os.LookupEnv, isTerminal: isTerminal(os.Stderr)}
 	return dispatch(ctx, t, os.Args[1:])
 }
 
@@ -73,8 +79,11 @@ func dispatch(ctx context.Context, t *terminal, args []string) int {
 	}
 	switch args[0] {
 	case "help", "-h", "-help", "--help":
-		usage(t.stdout)
-		return exitOK
+		if len(args) == 1 {
+			usage(t.stdout)
+			return exitOK
+		}
+		args = []string{args[1], "--help"}
 	case "-version", "--version":
 		args = []string{"version"}
 	}
@@ -126,7 +135,8 @@ func usage(w io.Writer) {
 		fmt.Fprintf(w, "  %-16s %s\n", c.name+" "+c.args, c.summary)
 	}
 	fmt.Fprint(w, "\n`sekisho COMMAND --help` lists the flags of one. Every flag can also be set by the\n"+
-		"environment: --api-listen is SEKISHO_API_LISTEN.\n")
+		"environment: --api-listen is SEKISHO_API_LISTEN; of a repeatable one the values stand\n"+
+		"there with commas between.\n")
 }
 
 func buildVersion() string {
