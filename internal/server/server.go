@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -229,7 +230,7 @@ func (s *Server) fixSettings(ctx context.Context) error {
 
 func (s *Server) serverCertificate(a *pki.Authority) (getCertificate, error) {
 	if s.opts.TLSCert != "" {
-		f, err := openCertificateFiles(s.opts.TLSCert, s.opts.TLSKey, s.opts.Now)
+		f, err := openCertificateFiles(s.opts.TLSCert, s.opts.TLSKey, s.opts.Now, s.log)
 		if err != nil {
 			return nil, err
 		}
@@ -347,7 +348,11 @@ func (s *Server) warnUnbuilt(ctx context.Context) {
 
 func (s *Server) listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", addr)
+	network := "tcp"
+	if a, err := netip.ParseAddrPort(addr); err == nil && a.Addr().Is4() {
+		network = "tcp4" // 0.0.0.0 would listen on IPv6 as well
+	}
+	l, err := lc.Listen(ctx, network, addr)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", flag, addr, err)
 	}

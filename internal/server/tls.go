@@ -1,9 +1,11 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -38,8 +40,10 @@ func deviceTLS(get getCertificate) *tls.Config {
 type certificateFiles struct {
 	cert, key string
 	now       func() time.Time
+	log       *slog.Logger
 
 	mu       sync.Mutex // guards the fields below
+	failed   string     // why the newest could not be read; has been logged
 	current  *tls.Certificate
 	modified [2]time.Time
 	checked  time.Time
@@ -48,8 +52,8 @@ type certificateFiles struct {
 // certificateCheck is how often the files are looked at.
 const certificateCheck = time.Second
 
-func openCertificateFiles(cert, key string, now func() time.Time) (*certificateFiles, error) {
-	f := &certificateFiles{cert: cert, key: key, now: now}
+func openCertificateFiles(cert, key string, now func() time.Time, log *slog.Logger) (*certificateFiles, error) {
+	f := &certificateFiles{cert: cert, key: key, now: now, log: log}
 	if err := f.load(); err != nil {
 		return nil, err
 	}
@@ -77,13 +81,27 @@ func (f *certificateFiles) load() error {
 	return nil
 }
 
+// reload tells the operator, once, why a renewed certificate is not presented.
+func (f *certificateFiles) reload(ctx context.Context) {
+	before, said := f.current, f.failed
+	f.failed = ""
+	switch err := f.load(); {
+	case err != nil:
+		if f.failed = err.Error(); f.failed != said {
+			f.log.ErrorContext(ctx, "the server certificate could not be read again; the old one stays", slog.Any("error", err))
+		}
+	case f.current != before:
+		f.log.InfoContext(ctx, "server certificate renewed", slog.String("file", f.cert))
+	}
+}
+
 // Certificate returns the newest pair; while the files do not fit together, the last that did.
-func (f *certificateFiles) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (f *certificateFiles) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if now := f.now(); now.Sub(f.checked) >= certificateCheck {
 		f.checked = now
-		_ = f.load()
+		f.reload(hello.Context())
 	}
 	if f.current == nil {
 		return nil, errors.New("no server certificate")
