@@ -225,7 +225,7 @@ func eachString(at string, n *node, f func(at, text string) error) error {
 
 func (c *compiler) action(s *statement, at, text string) error {
 	service, name, _ := strings.Cut(text, ":")
-	if text != "*" && (!only(service, "-") || !only(name, "*?-_.")) {
+	if text != "*" && text != "*:*" && (!only(service, "-") || !only(name, "*?-_.")) {
 		return malformed(at, `expected "*" or "service:Action", found %q`, text)
 	}
 	if c.use == Trust && !strings.EqualFold(service, "sts") {

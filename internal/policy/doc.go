@@ -15,7 +15,8 @@
 //     and the session policy of whoever has one.
 //   - Deny with NotPrincipal spares a caller only if its account, its role (if
 //     it has one) and its own ARN are all listed; Allow with NotPrincipal
-//     excludes a caller of whom any of these is listed.
+//     excludes a caller of whom any of these is listed. No NotPrincipal spares
+//     a caller with a permissions boundary from a Deny.
 //   - A variable that does not resolve in NotResource makes an Allow not apply
 //     and a Deny apply.
 //   - Null takes an empty set for an absent key.

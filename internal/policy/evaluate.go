@@ -71,8 +71,9 @@ func (s Set) allowed(r *Request) Decision {
 
 func (p *Policy) env(r *Request) env { return env{keys: r.Keys, strict: p.use == IoT} }
 
-func (p *Policy) denied(r *Request) Decision {
-	e := p.env(r)
+func (p *Policy) denied(r *Request) Decision { return p.deniedIn(r, p.env(r)) }
+
+func (p *Policy) deniedIn(r *Request, e env) Decision {
 	for _, s := range p.deny {
 		if s.applies(r, e) != reachNone {
 			return Decision{Effect: ExplicitDeny, Policy: p, Statement: s.index}
@@ -104,7 +105,7 @@ func (s *statement) applies(r *Request, e env) reach {
 	if !s.coversAction(r.Action) {
 		return reachNone
 	}
-	n := s.principals.reach(&r.Principal, s.effect)
+	n := s.principals.reach(&r.Principal, s.effect, e.bounded)
 	if n == reachNone || !s.coversResource(r.Resource, e) {
 		return reachNone
 	}
@@ -217,7 +218,9 @@ func (g *Grants) denied(r *Request) (Decision, Layer) {
 	if g.Resource == nil {
 		return Decision{}, LayerIdentity
 	}
-	return g.Resource.denied(r), g.resourceLayer()
+	e := g.Resource.env(r)
+	e.bounded = g.HasBoundary && !g.Root
+	return g.Resource.deniedIn(r, e), g.resourceLayer()
 }
 
 func (g *Grants) resourceLayer() Layer {

@@ -200,7 +200,7 @@ func (s Set) nearMisses(r *Request, layer Layer) []NearMiss {
 func (p *Policy) misses(s *statement, r *Request) []Miss {
 	e := p.env(r)
 	var found []Miss
-	if s.principals.reach(&r.Principal, s.effect) == reachNone {
+	if s.principals.reach(&r.Principal, s.effect, e.bounded) == reachNone {
 		found = append(found, Miss{Kind: MissPrincipal, Wants: clip(s.principals.String()), Has: clip(r.Principal.String())})
 	}
 	if !s.coversResource(r.Resource, e) {

@@ -30,6 +30,9 @@ type principals struct {
 	canonical    []string // S3's canonical users; no caller here has one
 }
 
+// originAccess begins the ARN of CloudFront's users, whom bucket policies name.
+const originAccess = "arn:aws:iam::cloudfront:user/CloudFront Origin Access Identity "
+
 func (c *compiler) principals(at string, n *node, not bool) (principals, error) {
 	ps := principals{present: true, not: not}
 	if n.kind == kindString && n.text == "*" {
@@ -41,7 +44,7 @@ func (c *compiler) principals(at string, n *node, not bool) (principals, error) 
 	}
 	for i, name := range n.names {
 		err := eachString(at+"."+name, &n.items[i], func(at, s string) error {
-			return ps.add(at, name, s)
+			return ps.add(c.use, at, name, s)
 		})
 		if err != nil {
 			return ps, err
@@ -50,9 +53,13 @@ func (c *compiler) principals(at string, n *node, not bool) (principals, error) 
 	return ps, nil
 }
 
-func (ps *principals) add(at, name, s string) error {
+func (ps *principals) add(use Use, at, name, s string) error {
 	switch name {
 	case "AWS":
+		if use == Resource && strings.HasPrefix(s, originAccess) {
+			ps.callers = append(ps.callers, s)
+			return nil
+		}
 		return ps.addAWS(at, s)
 	case "Service":
 		if !only(s, ".-_:") {
@@ -121,13 +128,17 @@ func validUniqueID(s string) bool {
 		only(s, "") && s == strings.ToUpper(s)
 }
 
-// reach says how far the element reaches the caller p of a statement with effect e.
-func (ps *principals) reach(p *Principal, e Effect) reach {
+// reach says how far the element reaches the caller p of a statement with
+// effect e. bounded says that the caller has a permissions boundary: no
+// NotPrincipal spares such a caller from a Deny.
+func (ps *principals) reach(p *Principal, e Effect, bounded bool) reach {
 	switch {
 	case !ps.present:
 		return reachDirectly
 	case !ps.not:
 		return ps.names(p)
+	case e == ExplicitDeny && bounded:
+		return reachRole
 	case ps.everyone || e == Allow && ps.names(p) != reachNone || e == ExplicitDeny && ps.listsAll(p):
 		return reachNone
 	}

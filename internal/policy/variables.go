@@ -32,8 +32,9 @@ type variable struct {
 
 // env is what one policy's variables and conditions see of a request.
 type env struct {
-	keys   Keys
-	strict bool // AWS IoT: values that could read as wildcards are not substituted
+	keys    Keys
+	strict  bool // AWS IoT: values that could read as wildcards are not substituted
+	bounded bool // the caller has a permissions boundary
 }
 
 func (e env) lookup(key string) Values {
