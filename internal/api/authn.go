@@ -22,10 +22,12 @@ func (h *Handler) authenticate(ctx context.Context, c *Call, s *awsapi.Signature
 	b := h.services[s.Service]
 	if b == nil {
 		c.setService(h.guess(c.HTTP))
+		h.authenticationFailed(ctx, c, s, fmt.Errorf("the signature is for service %q, which is not served here", clipped(s.Service)))
 		return nil, payload, badScope(c.service, fmt.Sprintf("Credential should be scoped to correct service: '%s'. ", c.service.SigningName))
 	}
 	c.setService(b)
 	if !h.acceptsRegion(b.Name, s.Region) {
+		h.authenticationFailed(ctx, c, s, fmt.Errorf("the signature is for region %q, this server is %s", clipped(s.Region), h.region))
 		return nil, payload, wrongRegion(b, s.Region, h.region)
 	}
 	if payload, err = awsapi.PayloadOf(c.HTTP, s); err != nil {
@@ -65,7 +67,8 @@ func (h *Handler) authenticate(ctx context.Context, c *Call, s *awsapi.Signature
 func (h *Handler) authenticationFailed(ctx context.Context, c *Call, s *awsapi.Signature, err error) {
 	h.log.LogAttrs(ctx, slog.LevelWarn, "authentication failed",
 		slog.String("request_id", c.RequestID), slog.String("service", c.Service),
-		slog.String("access_key_id", s.AccessKeyID), slog.String("source", c.HTTP.RemoteAddr),
+		slog.String("method", clipped(c.HTTP.Method)), slog.String("path", clipped(c.HTTP.URL.Path)),
+		slog.String("access_key_id", clipped(s.AccessKeyID)), slog.String("source", c.HTTP.RemoteAddr),
 		slog.Any("reason", err))
 }
 

@@ -136,6 +136,7 @@ func (e *CredentialEndpoint) serve(w http.ResponseWriter, r *http.Request) int {
 	}
 	d := sts.Device{Certificate: e.certificateID(r)}
 	if d.Certificate == "" {
+		e.logStranger(r, alias)
 		return answer(w, http.StatusForbidden, accessDenied, `{"message":"`+sts.CertificateMessage+`"}`)
 	}
 	if d.SourceVPCE, _ = r.Context().Value(sourceVpceKey{}).(string); d.SourceVPCE == "" {
@@ -151,6 +152,18 @@ func (e *CredentialEndpoint) serve(w http.ResponseWriter, r *http.Request) int {
 		return e.fail(w, r, err)
 	}
 	return e.grant(w, &cred)
+}
+
+// logStranger tells the operator what the provider never hears of.
+func (e *CredentialEndpoint) logStranger(r *http.Request, alias string) {
+	why := "the client showed no certificate"
+	if r.TLS != nil && !e.ownName(r.TLS.ServerName) {
+		why = "the client asked for a name that is not a --public-host: " + clipped(r.TLS.ServerName)
+	}
+	e.log.LogAttrs(r.Context(), slog.LevelWarn, "credentials refused",
+		slog.String("certificate", ""), slog.String("thing", clipped(r.Header.Get("X-Amzn-Iot-Thingname"))),
+		slog.String("action", "iot:AssumeRoleWithCertificate"), slog.String("resource", "rolealias/"+clipped(alias)),
+		slog.String("source", r.RemoteAddr), slog.String("answer", sts.CertificateMessage), slog.String("explanation", why))
 }
 
 // aliasOf returns ALIAS of /role-aliases/ALIAS/credentials.

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -220,6 +221,36 @@ func TestCredentialEndpoint(t *testing.T) {
 }
 
 // The status of a certificate counts on every request of a kept-alive connection.
+func TestStrangersAreLogged(t *testing.T) {
+	t.Parallel()
+	const path = "https://x/role-aliases/alias/credentials"
+	for name, c := range map[string]struct {
+		state *tls.ConnectionState
+		want  string
+	}{
+		"no certificate": {&tls.ConnectionState{ServerName: "localhost"}, "showed no certificate"},
+		"foreign name":   {&tls.ConnectionState{ServerName: "example.com"}, "not a --public-host: example.com"},
+	} {
+		var said bytes.Buffer
+		e := api.NewCredentialEndpoint(api.CredentialOptions{
+			Provider: &provider{}, Logger: slog.New(slog.NewTextHandler(&said, nil)), Now: time.Now, Rand: rand.Reader,
+		})
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
+		r.TLS = c.state
+		r.Header.Set("X-Amzn-Iot-Thingname", "camera-1")
+		w := httptest.NewRecorder()
+		e.ServeHTTP(w, r)
+		if w.Code != http.StatusForbidden {
+			t.Errorf("%s: status %d", name, w.Code)
+		}
+		for _, want := range []string{"thing=camera-1", "action=iot:AssumeRoleWithCertificate", "resource=rolealias/alias", c.want} {
+			if !strings.Contains(said.String(), want) {
+				t.Errorf("%s: no %q in %s", name, want, said.String())
+			}
+		}
+	}
+}
+
 func TestCredentialEndpointJudgesEveryRequest(t *testing.T) {
 	t.Parallel()
 	for _, h2 := range []bool{false, true} {

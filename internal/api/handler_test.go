@@ -699,6 +699,10 @@ func TestDenialsAreLoggedAndExplained(t *testing.T) {
 	if log := f.seen.text(); !strings.Contains(log, "access_key_id=AKIANOBODY") {
 		t.Errorf("no word of the unknown key in:\n%s", log)
 	}
+	_, _ = f.do(t, ask{service: "iot", region: "us-west-2", target: "/things/other", key: userKey})
+	if log := f.seen.text(); !strings.Contains(log, `region \"us-west-2\", this server is eu-west-1`) || !strings.Contains(log, "method=GET path=/things/other") {
+		t.Errorf("no word of the wrong region in:\n%s", log)
+	}
 }
 
 func TestMQTTOverWebSocket(t *testing.T) {

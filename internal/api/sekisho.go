@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -166,8 +167,11 @@ func (e *Explainer) explainSession(ctx context.Context, c *Call, in *ExplainInpu
 		if iot.IsKind(err, iot.KindDenied) || iot.IsKind(err, iot.KindExpired) {
 			return &ExplainOutput{
 				Decision: "explicitDeny",
-				Text:     "refused: the credentials themselves are no longer good, whatever the policies say: " + err.Error(),
+				Text:     "refused: the credentials themselves are no longer good, whatever the policies say: " + cause(err),
 			}, nil
+		}
+		if iot.IsKind(err, iot.KindUnknownKey) {
+			return nil, iot.Errorf(iot.KindNotFound, "session", "%s: %s.", clipped(in.Session), cause(err))
 		}
 		return nil, err
 	}
@@ -188,6 +192,14 @@ func (e *Explainer) explainSession(ctx context.Context, c *Call, in *ExplainInpu
 		Action: in.Action, Resource: in.Resource, Principal: id.Principal, Keys: imagine(in.Context, &keys),
 	})
 	return &ExplainOutput{Decision: decision(x.Decision), Text: x.String(), Explanations: []policy.Explanation{x}}, nil
+}
+
+// cause is what an error says to the operator rather than to the caller.
+func cause(err error) string {
+	if known, ok := errors.AsType[*iot.Error](err); ok && known.Err != nil {
+		return known.Err.Error()
+	}
+	return err.Error()
 }
 
 func decision(d policy.Decision) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -202,6 +203,14 @@ func revoked(why string) error {
 // standing judges everything that a session hangs on, all of it in memory, and
 // returns its role.
 func (a *Authenticator) standing(ctx context.Context, c *claims, now time.Time) (Role, error) {
+	r, err := a.stands(ctx, c, now)
+	if known, ok := errors.AsType[*iot.Error](err); ok && known.Kind == iot.KindDenied {
+		err = revoked(fmt.Sprintf("%v (session %s of role %s, thing %q)", known.Err, c.SessionName, c.RoleID, c.ThingName))
+	}
+	return r, err
+}
+
+func (a *Authenticator) stands(ctx context.Context, c *claims, now time.Time) (Role, error) {
 	if c.Certificate != "" {
 		if err := a.deviceStanding(ctx, c, now); err != nil {
 			return Role{}, err

@@ -185,6 +185,9 @@ func TestRevocation(t *testing.T) {
 				wantKind(t, err, iot.KindDenied)
 				_, err = w.auth.Find(t.Context(), k.AccessKeyID)
 				wantKind(t, err, iot.KindDenied)
+				if !strings.Contains(err.Error(), "(session ") {
+					t.Errorf("the operator does not learn whose session it is: %v", err)
+				}
 			}
 			wantKind(t, recheck(t, w, caller), iot.KindDenied)
 			wantKind(t, recheck(t, w, child), iot.KindDenied)

@@ -130,6 +130,7 @@ func (x *exchange) allowed(ctx context.Context, aliasARN string) error {
 	if set.Evaluate(&r).Allowed() {
 		return nil
 	}
+	r.Principal.ARN = string(iot.NewARN("iot", x.p.cfg.Region, x.p.cfg.Account, "cert/"+string(x.device.Certificate)))
 	return x.refused(ctx, iot.KindDenied, "policy", deniedMessage, set.Explain(&r).String())
 }
 
