@@ -29,6 +29,10 @@ func env(ctx context.Context, t *terminal, args []string) error {
 	for _, v := range c.Variables() {
 		fmt.Fprintf(t.stdout, "export %s=\"%s\"\n", v.Name, shellQuote(v.Value))
 	}
+	if t.getenv("AWS_SESSION_TOKEN") != "" {
+		// A device's, from an earlier step in this shell: it would make the key above an invalid one.
+		fmt.Fprint(t.stdout, "export AWS_SESSION_TOKEN=\"\"\n")
+	}
 	return nil
 }
 
