@@ -327,6 +327,7 @@ func (c *condition) matches(s string, e env) bool {
 		t, ok := parseInstant(s)
 		return ok && slices.ContainsFunc(c.dates, func(u instant) bool { return c.relation.holds(t.compare(u)) })
 	case familyIP:
+		s, _, _ = strings.Cut(s, "%") // the zone of a link-local peer is the host's own
 		addr, ok := parseAddr(s)
 		return ok && slices.ContainsFunc(c.nets, func(p netip.Prefix) bool { return p.Contains(addr) })
 	case familyBool:
