@@ -107,8 +107,8 @@ func (w *writer) byte(b byte) { w.dst = append(w.dst, b) }
 
 func (w *writer) uint16(n uint16) { w.dst = binary.BigEndian.AppendUint16(w.dst, n) }
 
-// raw adds b; limit is the most that b may have.
-func (w *writer) raw(b []byte, limit int) bool {
+// fits reports whether b, of at most limit bytes, may be added.
+func (w *writer) fits(b []byte, limit int) bool {
 	if w.err != nil || len(b) > limit || len(b) > maxRemaining-roomForFixed-(len(w.dst)-w.start) {
 		w.err = &Error{Code: PacketTooLarge, Detail: "a field does not fit into a packet"}
 		return false
@@ -118,15 +118,15 @@ func (w *writer) raw(b []byte, limit int) bool {
 
 // bytes adds a string or binary data.
 func (w *writer) bytes(b []byte) {
-	if w.raw(b, maxString) {
-		w.uint16(uint16(len(b))) //nolint:gosec // raw bounds it
+	if w.fits(b, maxString) {
+		w.uint16(uint16(len(b))) //nolint:gosec // fits bounds it
 		w.dst = append(w.dst, b...)
 	}
 }
 
 func (w *writer) properties(p Properties) {
-	if w.v == V5 && w.raw(p, maxRemaining) {
-		w.dst = appendUvarint(w.dst, uint32(len(p))) //nolint:gosec // raw bounds it
+	if w.v == V5 && w.fits(p, maxRemaining) {
+		w.dst = appendUvarint(w.dst, uint32(len(p))) //nolint:gosec // fits bounds it
 		w.dst = append(w.dst, p...)
 	}
 }
@@ -138,11 +138,11 @@ func (w *writer) finish() ([]byte, error) {
 	}
 	at := w.start + 1
 	n := len(w.dst) - at - 1
-	extra := uvarintSize(uint32(n)) - 1 //nolint:gosec // raw bounds it
+	extra := uvarintSize(uint32(n)) - 1 //nolint:gosec // fits bounds it
 	if extra > 0 {
 		w.dst = append(w.dst, make([]byte, extra)...)
 		copy(w.dst[at+1+extra:], w.dst[at+1:at+1+n])
 	}
-	appendUvarint(w.dst[:at], uint32(n)) //nolint:gosec // raw bounds it
+	appendUvarint(w.dst[:at], uint32(n)) //nolint:gosec // fits bounds it
 	return w.dst, nil
 }
