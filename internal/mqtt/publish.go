@@ -102,7 +102,7 @@ type Delivery struct {
 // sent on (payload format, content type, response topic, correlation data,
 // user properties) are copied as they are; of what else p carries nothing is
 // sent. A message over MaximumPacketSize is PacketTooLarge and dst as it was:
-// such a message is dropped [MQTT-3.1.2-24].
+// such a message is dropped as if it had been sent [MQTT-3.1.2-25].
 func (p *Publish) AppendTo(dst []byte, d *Delivery) ([]byte, error) {
 	if d.Version != V5 {
 		return p.append(dst, d, nil, 0)
