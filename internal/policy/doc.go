@@ -19,7 +19,11 @@
 //     a caller with a permissions boundary from a Deny.
 //   - A variable that does not resolve in NotResource makes an Allow not apply
 //     and a Deny apply.
-//   - Null takes an empty set for an absent key.
+//   - A key that is there with an empty value gives its variable the empty text
+//     and takes no default.
+//   - A * in Resource runs across the colons of an ARN, as IAM documents for the
+//     end of a part; the ARN operators match part by part.
+//   - Null takes an empty set for an absent key; IfExists does not.
 //   - An operator without ForAllValues or ForAnyValue on a multi-valued key is
 //     true if any value matches; its negation is the opposite of that.
 //   - Binary keys carry base64 text.
