@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -118,6 +119,8 @@ func (d *demonstration) startServer(ctx context.Context) (func() error, error) {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Stdout, cmd.Stderr = logFile, logFile
+	// The settings of another server are not the demonstration's.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "SEKISHO_") })
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(err, logFile.Close())
 	}

@@ -52,6 +52,10 @@ func serve(ctx context.Context, t *terminal, args []string) error {
 	o.Rand = rand.Reader
 	o.Logger = slog.New(telemetry.NewHandler(t.stderr, logFormat))
 	s, err := server.New(ctx, o)
+	if err != nil && ctx.Err() != nil {
+		o.Logger.InfoContext(ctx, "stopped while starting", slog.Any("error", err))
+		return nil
+	}
 	if err != nil {
 		return err
 	}

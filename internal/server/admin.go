@@ -13,6 +13,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"time"
 )
 
@@ -57,6 +59,21 @@ func loadAdminKey(o *Options) (k adminKey, made bool, err error) {
 		k.SecretAccessKey = base64.StdEncoding.EncodeToString(secret[:])
 	}
 	return k, true, nil
+}
+
+// checkFirstKey refuses, before a first start makes anything, an administrator's
+// key that no request could be signed with.
+func checkFirstKey(o *Options) error {
+	if _, err := os.Stat(filepath.Join(o.Data, adminFile)); err == nil || o.AdminAccessKeyID == "" {
+		return nil
+	}
+	if !regexp.MustCompile(`^\w{16,128}$`).MatchString(o.AdminAccessKeyID) || strings.HasPrefix(o.AdminAccessKeyID, "ASIA") {
+		return usagef("SEKISHO_ADMIN_ACCESS_KEY_ID: 16 to 128 letters, digits and _ are needed, and not ASIA in front, which marks temporary keys")
+	}
+	if n := len(o.AdminSecretAccessKey); n < 8 || n > 128 {
+		return usagef("SEKISHO_ADMIN_SECRET_ACCESS_KEY: 8 to 128 characters are needed")
+	}
+	return nil
 }
 
 func (k adminKey) save(dir string) error {

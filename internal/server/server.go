@@ -61,6 +61,9 @@ func New(ctx context.Context, o Options) (_ *Server, err error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
+	if err := checkFirstKey(&o); err != nil {
+		return nil, err
+	}
 	s := &Server{opts: o, log: o.Logger}
 	defer func() {
 		if err != nil {
