@@ -200,6 +200,9 @@ func (s *Server) openData() error {
 		return err
 	}
 	s.stop(lock.Close)
+	if err := checkWhole(s.opts.Data); err != nil {
+		return err
+	}
 	return removeEndpoints(s.opts.Data)
 }
 
