@@ -80,6 +80,9 @@ func explain(ctx context.Context, t *terminal, args []string) error {
 		return err
 	}
 	if out.Decision != "allow" {
+		if in.Thing != "" && !strings.HasPrefix(strings.ToLower(in.Action), "iot:") {
+			fmt.Fprintln(t.stderr, "IoT policies decide about iot: actions alone; what the device's credentials may do, --session says.")
+		}
 		return errRefused
 	}
 	return nil
