@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
@@ -36,14 +37,23 @@ type requestKeys struct {
 func (k *requestKeys) init(c *Call) {
 	r := c.HTTP
 	k.call, k.secure, k.hasIdentity = c, r.TLS != nil, c.Identity != nil
-	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		k.sourceIP = host
-	}
+	k.sourceIP = sourceIP(r)
 	k.vpce, _ = r.Context().Value(sourceVpceKey{}).(string)
 	k.requestedRegion = c.Region
 	if c.Service == "iam" {
 		k.requestedRegion = globalRegion
 	}
+}
+
+// sourceIP is the client's address, "" where the connection has none. The zone
+// of a link-local one is ours and not the client's.
+func sourceIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	host, _, _ = strings.Cut(host, "%")
+	return host
 }
 
 // Lookup implements policy.Keys.

@@ -140,7 +140,7 @@ func (e *CredentialEndpoint) serve(w http.ResponseWriter, r *http.Request) int {
 		return answer(w, http.StatusForbidden, accessDenied, `{"message":"`+sts.CertificateMessage+`"}`)
 	}
 	if d.SourceVPCE, _ = r.Context().Value(sourceVpceKey{}).(string); d.SourceVPCE == "" {
-		d.SourceIP, _, _ = net.SplitHostPort(r.RemoteAddr)
+		d.SourceIP = sourceIP(r)
 	}
 	names := r.Header["X-Amzn-Iot-Thingname"]
 	name := ""
