@@ -28,7 +28,7 @@ func TestMetricsAreExposed(t *testing.T) {
 	m.Observe("s3", "PutObject", 200, time.Millisecond)
 	m.Deny("s3", "s3:PutObject")
 	w := httptest.NewRecorder()
-	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", http.NoBody))
+	m.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody))
 	for _, want := range []string{
 		`sekisho_api_request_duration_seconds_count{operation="PutObject",service="s3",status="200"} 1`,
 		`sekisho_denials_total{action="s3:PutObject",service="s3"} 1`,
