@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
 )
@@ -13,6 +14,7 @@ type Peer struct {
 	SourceIP    string            // a public listener's peer
 	SourceVPCE  string            // the closed network it came through
 	DomainName  string            // the host that the client named (SNI)
+	Until       time.Time         // when the connection has to end: its credentials do; zero for never
 }
 
 // Action is what a client does.
