@@ -2,47 +2,340 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"hash/maphash"
+	"log/slog"
 	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
+	"github.com/sekisho-iot/sekisho/internal/mqtt"
 )
 
 // Broker is the broker.
-type Broker struct{ cfg Config }
+type Broker struct {
+	cfg      Config
+	log      *slog.Logger
+	store    Store
+	observer Observer
+	loops    []*loop
+	seed     maphash.Seed
+	decoders [2]mqtt.Decoder
 
-// New returns a broker that has read back what its store kept.
-func New(_ context.Context, cfg Config) (*Broker, error) { return &Broker{cfg: cfg}, nil }
+	subscriptions atomic.Uint64 // rises when a route may have changed
+	groups        *groups
+	retained      retainedStore
+	references    references
+	ids           atomic.Uint64 // of stored messages
+
+	access    atomic.Uint64 // rises with every change
+	changesMu sync.Mutex    // guards changes, and access while it rises
+	changes   [changesKept]iot.Change
+	sweeps    []atomic.Bool // of each loop: it is about to judge its connections anew
+
+	open    atomic.Int64 // connections
+	next    atomic.Uint64
+	closing atomic.Bool
+	quiet   atomic.Bool // nothing comes from other loops any more
+	once    sync.Once
+
+	judges  chan struct{} // bounds who judges a CONNECT at the same time
+	judged  sync.WaitGroup
+	readers chan struct{} // and who reads queues
+	reading sync.WaitGroup
+	streams sync.WaitGroup
+}
+
+// maxAtOnce is how many goroutines judge, and how many read, at the same time.
+const maxAtOnce = 32
+
+// New returns a broker that has read back what its store kept, and runs.
+func New(_ context.Context, cfg Config) (*Broker, error) {
+	if cfg.Loops <= 0 {
+		cfg.Loops = runtime.GOMAXPROCS(0)
+	}
+	b := &Broker{
+		cfg: cfg, log: cfg.Logger, store: cfg.Store, observer: cfg.Observer, seed: maphash.MakeSeed(),
+		groups: newGroups(cfg.Profile), retained: retainedStore{exact: map[string]*retained{}},
+		references: references{count: map[uint64]int32{}}, sweeps: make([]atomic.Bool, cfg.Loops),
+		judges: make(chan struct{}, maxAtOnce), readers: make(chan struct{}, maxAtOnce),
+	}
+	if b.observer == nil {
+		b.observer = noObserver{}
+	}
+	l := &cfg.Limits
+	limits := mqtt.Limits{
+		TopicLength: l.TopicLength, TopicLevels: l.TopicLevels, ShareName: l.ShareName, ClientID: l.ClientID, Filters: l.Filters,
+	}
+	b.decoders[0] = mqtt.Decoder{Version: mqtt.V311, From: mqtt.Client, Limits: limits}
+	b.decoders[1] = mqtt.Decoder{Version: mqtt.V5, From: mqtt.Client, Limits: limits}
+	for i := range cfg.Loops {
+		l, err := b.newLoop(i, cfg.Loops)
+		if err != nil {
+			b.closePollers()
+			return nil, err
+		}
+		b.loops = append(b.loops, l)
+	}
+	if b.store != nil {
+		if err := b.restore(); err != nil {
+			b.closePollers()
+			return nil, err
+		}
+	}
+	for _, l := range b.loops {
+		go l.run()
+		l.poll.wake() // it may have something to write or to wait for already
+	}
+	return b, nil
+}
+
+func (b *Broker) closePollers() {
+	for _, l := range b.loops {
+		l.poll.close()
+	}
+}
+
+func (b *Broker) decoder(v mqtt.Version) *mqtt.Decoder {
+	if v == mqtt.V5 {
+		return &b.decoders[1]
+	}
+	return &b.decoders[0]
+}
+
+// loopOf returns the loop that a client ID belongs to.
+func (b *Broker) loopOf(clientID string) *loop {
+	if len(b.loops) == 1 {
+		return b.loops[0]
+	}
+	return b.loops[maphash.String(b.seed, clientID)%uint64(len(b.loops))]
+}
+
+// dropped counts a message that a session does not get.
+func (b *Broker) dropped(_ *session, reason string) { b.observer.Dropped(reason) }
 
 // Attach takes over a connection: plain TCP, or TLS whose handshake is done. A
-// TLS connection that is made over a Socket costs no goroutine.
-// It returns at once.
-func (b *Broker) Attach(c net.Conn, _ Attachment) { _ = c.Close() }
+// TLS connection that is made over a Socket costs no goroutine. It returns at once.
+func (b *Broker) Attach(nc net.Conn, a Attachment) {
+	if limit := b.cfg.Limits.Connections; b.open.Add(1) > int64(limit) && limit > 0 || b.closing.Load() {
+		b.open.Add(-1)
+		b.observer.Limit("connections")
+		_ = nc.Close()
+		return
+	}
+	l := b.loops[b.next.Add(1)%uint64(len(b.loops))]
+	now := b.cfg.Now()
+	c := &conn{
+		loop: l, fd: -1, peer: &a.Peer, lastSeen: now.Unix(),
+		deadline: now.Add(max(b.cfg.Limits.ConnectTimeout, time.Second)).Unix(),
+	}
+	if a.WebSocket {
+		c.ws = new(websocket)
+	}
+	if !b.park(c, nc) {
+		c.stream = newStream(c, nc)
+	}
+	if !l.post(&arrival{c: c, early: a.Early}) {
+		c.abandon()
+	}
+}
+
+// park gives the connection a descriptor of its own, if it can have one.
+func (b *Broker) park(c *conn, nc net.Conn) bool {
+	if !pollable || b.cfg.Streams {
+		return false
+	}
+	under := nc
+	if t, ok := nc.(*tls.Conn); ok {
+		s, ok := t.NetConn().(*Socket)
+		if !ok {
+			return false
+		}
+		c.tls, c.sock, under = t, s, s.Conn
+	}
+	fd, err := detach(under)
+	if err != nil {
+		c.tls, c.sock = nil, nil
+		return false
+	}
+	c.fd = fd
+	if c.sock != nil {
+		c.sock.fd, c.sock.Conn = fd, nil
+		c.sock.parked.Store(true)
+	}
+	return true
+}
+
+// arrival is mail: a new connection.
+type arrival struct {
+	c     *conn
+	early []byte
+}
+
+// open implements mail.
+func (x *arrival) open(l *loop) {
+	c := x.c
+	if l.ending {
+		c.abandon()
+		return
+	}
+	c.timer = newConnTimer(c)
+	c.arm(max(c.deadline, l.sec+1))
+	l.attach(c)
+	if c.state == stateClosed {
+		return
+	}
+	for early := x.early; len(early) > 0 && c.state == stateNew; {
+		n := min(len(early), readSize)
+		l.data = append(l.buffer[:0], c.in...)
+		c.in = nil
+		copy(l.data[len(l.data):len(l.data)+n], early[:n])
+		c.feed(n)
+		early = early[n:]
+	}
+	if c.stream != nil {
+		c.stream.start(l, &l.b.streams)
+		return
+	}
+	c.more() // TLS may have read it already
+}
 
 // Publish publishes a message on behalf of who was authorised to already. It
 // returns when everything that must keep the message has it on disk. Errors:
 // iot.KindInvalid for a topic or a QoS that nobody may publish, KindTooLarge,
 // KindDenied for a topic that only MQTT connections may publish to.
-func (b *Broker) Publish(context.Context, *Message) error { return errors.New("not built") }
+func (b *Broker) Publish(ctx context.Context, m *Message) error {
+	if err := b.checkMessage(m); err != nil {
+		return err
+	}
+	x := laterMessage{m: newMessage([]byte(m.Topic), m.Payload, m.Properties)}
+	x.m.qos, x.m.retain = m.QoS, m.Retain
+	done := make(chan error, 1)
+	x.waiter = &waiter{done: func(err error) { done <- err }}
+	x.waiter.hold()
+	ok := b.loopOf(m.Topic).post(mailFunc(func(l *loop) {
+		x.m.expires = l.expiry(m.Properties)
+		l.later = append(l.later, x)
+	}))
+	if !ok {
+		return errClosed
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
-// Retained returns the retained message of a topic, iot.KindNotFound for none.
-func (b *Broker) Retained(string) (Retained, error) { return Retained{}, errors.New("not built") }
+var errClosed = errors.New("the broker is closed")
 
-// ListRetained lists retained messages by topic, from the one after the given topic.
-func (b *Broker) ListRetained(string, int) []Retained { return nil }
+func (b *Broker) checkMessage(m *Message) error {
+	err := mqtt.CheckTopicName([]byte(m.Topic), &b.decoders[0].Limits)
+	switch {
+	case err != nil:
+		return iot.Errorf(iot.KindInvalid, "topic", "Invalid topic: %v", err)
+	case m.QoS > 2 || m.QoS == 2 && b.cfg.Profile == AWS:
+		return iot.Errorf(iot.KindInvalid, "qos", "QoS %d is not supported", m.QoS)
+	case b.cfg.Limits.Payload > 0 && len(m.Payload) > b.cfg.Limits.Payload:
+		return iot.Errorf(iot.KindTooLarge, "payload", "The payload is larger than %d bytes", b.cfg.Limits.Payload)
+	}
+	switch no := refusePublish(m.Topic, "", b.cfg.Profile); {
+	case no.code == mqtt.NotAuthorized:
+		return iot.Errorf(iot.KindDenied, "topic", "Topic %s: %s", m.Topic, no.reason)
+	case no.code != 0:
+		return iot.Errorf(iot.KindInvalid, "topic", "Topic %s: %s", m.Topic, no.reason)
+	}
+	return nil
+}
 
 // Disconnect ends the connection of a client, as the API's DeleteConnection:
 // clean also ends its session, and silent keeps its will from being sent.
 // iot.KindNotFound where the client is not connected.
-func (b *Broker) Disconnect(_ context.Context, _ string, _, _ bool) error {
-	return errors.New("not built")
+func (b *Broker) Disconnect(ctx context.Context, clientID string, clean, silent bool) error {
+	done := make(chan error, 1)
+	ok := b.loopOf(clientID).post(mailFunc(func(l *loop) { done <- l.disconnectClient(clientID, clean, silent) }))
+	if !ok {
+		return errClosed
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *loop) disconnectClient(id string, clean, silent bool) error {
+	s := l.sessions[id]
+	if s == nil || s.conn == nil {
+		return iot.Errorf(iot.KindNotFound, "connection", "The client %s is not connected", id)
+	}
+	c := s.conn
+	if silent {
+		c.will = nil
+	}
+	if clean {
+		s.expiry = 0
+	}
+	c.endWith(mqtt.AdministrativeAction, "API_INITIATED_DISCONNECT", "")
+	return nil
 }
 
 // Invalidate has the broker judge its connections anew after a change; once it
 // has returned, no packet is judged by what was before, and within a second
 // every connection that may not go on is closed.
-func (b *Broker) Invalidate(iot.Change) {}
+func (b *Broker) Invalidate(c iot.Change) {
+	if c.Kind == iot.ChangeBucket || c.Kind == iot.ChangeRoleAlias {
+		return
+	}
+	b.changesMu.Lock()
+	n := b.access.Load() + 1
+	b.changes[n%changesKept] = c
+	b.access.Store(n)
+	b.changesMu.Unlock()
+	for i, l := range b.loops {
+		if !b.sweeps[i].Swap(true) {
+			l.post(sweep{})
+		}
+	}
+}
+
+// Nudge has the loops look at the clock: for tests, whose clock jumps.
+func (b *Broker) Nudge() {
+	for _, l := range b.loops {
+		done := make(chan struct{})
+		if l.post(mailFunc(func(*loop) { close(done) })) {
+			<-done
+		}
+	}
+}
 
 // Close tells the clients that the server goes, writes what has to be kept,
 // and returns when the loops have ended. It is idempotent.
-func (b *Broker) Close() error { return nil }
+func (b *Broker) Close() error {
+	b.once.Do(func() {
+		b.closing.Store(true)
+		for _, l := range b.loops {
+			l.post(end{})
+		}
+		b.judged.Wait()
+		for range 3 { // what the loops hand to each other, and what comes of that
+			b.Nudge()
+		}
+		b.reading.Wait()
+		b.quiet.Store(true)
+		for _, l := range b.loops {
+			l.post(mailFunc(func(*loop) {}))
+		}
+		for _, l := range b.loops {
+			<-l.done
+		}
+		b.streams.Wait()
+	})
+	return nil
+}

@@ -47,11 +47,11 @@ type Limits struct {
 // what AWS leaves open set to sensible bounds.
 func AWSLimits() Limits {
 	return Limits{
-		ClientID: 128, Payload: 128 << 10, PacketSize: 128<<10 + 4<<10, TopicLength: 256, TopicLevels: 8, ShareName: 128,
+		ClientID: 128, Payload: 128 << 10, PacketSize: 149_504, TopicLength: 256, TopicLevels: 8, ShareName: 128,
 		Filters: 8, Subscriptions: 50, Inflight: 100, TopicAliases: 8,
 		KeepAliveMin: 30 * time.Second, KeepAliveMax: 20 * time.Minute, ConnectRate: 1, ConnectTimeout: 10 * time.Second,
 		SessionExpiry: time.Hour, MaxExpiry: 7 * 24 * time.Hour, MessageExpiry: 7 * 24 * time.Hour,
-		QueuedMessages: 100_000, QueuedBytes: 256 << 20, Output: 2 << 20,
+		QueuedMessages: 100_000, QueuedBytes: 256 << 20, Output: 4 << 20,
 	}
 }
 
@@ -63,6 +63,7 @@ func StandardLimits() Limits {
 	l.Filters, l.Subscriptions, l.TopicAliases = 0, 0, 16
 	l.KeepAliveMin, l.KeepAliveMax, l.ConnectRate = 0, 0, 0
 	l.MessageExpiry = 0
+	l.SessionExpiry = l.MaxExpiry
 	return l
 }
 
@@ -77,6 +78,7 @@ type Config struct {
 	Logger   *slog.Logger
 	Now      func() time.Time
 	Rand     io.Reader
+	Streams  bool // serve every connection by goroutines, as where nothing can be polled
 }
 
 // Observer counts what happens. Its methods are called by the event loops and
@@ -96,3 +98,13 @@ type Observer interface {
 	// Deny counts denials by action.
 	Deny(action string)
 }
+
+type noObserver struct{}
+
+func (noObserver) Connection(int)           {}
+func (noObserver) Refused(string)           {}
+func (noObserver) Disconnected(string)      {}
+func (noObserver) Messages(_, _ *[3]uint64) {}
+func (noObserver) Limit(string)             {}
+func (noObserver) Dropped(string)           {}
+func (noObserver) Deny(string)              {}

@@ -87,22 +87,19 @@ func (s *Socket) Close() error {
 var errNoDescriptor = errors.New("the connection has no descriptor")
 
 // detach takes the descriptor out of the hands of package net.
-func detach(c net.Conn) (int, error) {
-	f, ok := c.(interface{ File() (*os.File, error) })
+func detach(c net.Conn) (fd int, err error) {
+	f, ok := c.(syscall.Conn)
 	if !ok {
 		return -1, errNoDescriptor
 	}
-	file, err := f.File()
+	raw, err := f.SyscallConn()
 	if err != nil {
 		return -1, err
 	}
-	defer file.Close() //nolint:errcheck // a duplicate
-	fd, err := unix.FcntlInt(file.Fd(), syscall.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return -1, err
-	}
-	if err := unix.SetNonblock(fd, true); err != nil {
-		_ = unix.Close(fd)
+	fd = -1
+	var failed error
+	err = raw.Control(func(old uintptr) { fd, failed = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) })
+	if err = errors.Join(err, failed); err != nil {
 		return -1, err
 	}
 	return fd, c.Close()

@@ -199,6 +199,9 @@ func (p *Publish) Template(buf []byte, d *Delivery) (Template, error) {
 // Len returns the size of the packet.
 func (t Template) Len() int { return len(t.frame) }
 
+// Bytes returns the buffer that the template holds, for the next one.
+func (t Template) Bytes() []byte { return t.frame }
+
 // AppendTo adds the packet to dst. At QoS 0 id and dup do not count.
 func (t Template) AppendTo(dst []byte, id uint16, dup, retain bool) []byte {
 	if len(t.frame) == 0 {

@@ -1,0 +1,210 @@
+package broker
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/sekisho-iot/sekisho/internal/iot"
+	"github.com/sekisho-iot/sekisho/internal/mqtt"
+)
+
+// verdicts are what is known of one topic: a bit for what was decided, and one
+// for what is allowed.
+type verdicts struct {
+	known, allowed uint8
+}
+
+func (v verdicts) of(a Action) (allowed, known bool) {
+	return v.allowed&(1<<a) != 0, v.known&(1<<a) != 0
+}
+
+func (v verdicts) with(a Action, allowed bool) verdicts {
+	v.known |= 1 << a
+	if allowed {
+		v.allowed |= 1 << a
+	}
+	return v
+}
+
+// thing returns the thing that the connection is associated with, "" for none.
+func (c *conn) thing() string {
+	name, _ := c.principal.Thing()
+	return name
+}
+
+// judge decides an action on a topic that the connection has done before or
+// not, and logs and counts a denial. What lasts is remembered.
+func (c *conn) judge(a Action, topic string) Verdict {
+	if allowed, known := c.verdicts[topic].of(a); known {
+		return Verdict{Allowed: allowed, Lasting: true}
+	}
+	r := Request{Action: a, Name: topic}
+	v := c.principal.Decide(&r)
+	reason := ""
+	if a == Receive {
+		if no := refuseReceive(topic, c.thing()); no.code != 0 {
+			v.Allowed, reason = false, no.reason
+		}
+	}
+	if !v.Allowed {
+		c.deny(&r, reason)
+	}
+	if v.Lasting {
+		if c.verdicts == nil || len(c.verdicts) >= verdictsMax {
+			c.verdicts = make(map[string]verdicts, 1)
+		}
+		c.verdicts[topic] = c.verdicts[topic].with(a, v.Allowed)
+	}
+	return v
+}
+
+func (c *conn) deny(r *Request, reason string) {
+	c.loop.b.observer.Deny(r.Action.String())
+	c.principal.Deny(r, reason)
+}
+
+// mayPublish decides about a PUBLISH, after topic aliases are resolved. code
+// says how to refuse.
+func (c *conn) mayPublish(p *mqtt.Publish) (ok bool, code mqtt.ReasonCode) {
+	if c.generation != c.loop.b.access.Load() {
+		if c.refresh(); c.state != stateOpen {
+			return false, mqtt.NotAuthorized
+		}
+	}
+	m := &c.memo
+	if m.judgement == c.judgement && m.topic == string(p.Topic) {
+		if allowed, known := m.allowed.of(Publish); known && allowed && !p.Retain {
+			return true, 0
+		}
+	}
+	topic := string(p.Topic)
+	if no := refusePublish(topic, c.thing(), c.loop.b.cfg.Profile); no.code != 0 {
+		c.deny(&Request{Action: Publish, Name: topic}, no.reason)
+		return false, no.code
+	}
+	v := c.judge(Publish, topic)
+	if !v.Allowed {
+		return false, mqtt.NotAuthorized
+	}
+	if v.Lasting && m.topic != topic || m.judgement != c.judgement {
+		*m = memo{topic: topic, judgement: c.judgement}
+		if v.Lasting {
+			m.allowed = m.allowed.with(Publish, true)
+		}
+	}
+	if p.Retain && !c.judge(RetainPublish, topic).Allowed {
+		return false, mqtt.NotAuthorized
+	}
+	return true, 0
+}
+
+// mayReceive decides whether the client may get messages of a topic.
+func (c *conn) mayReceive(topic []byte) bool {
+	if c.generation != c.loop.b.access.Load() {
+		if c.refresh(); c.state != stateOpen {
+			return false
+		}
+	}
+	return c.judge(Receive, string(topic)).Allowed
+}
+
+// refresh judges the connection anew if something changed that concerns it.
+// One that may not go on is ended.
+func (c *conn) refresh() {
+	b := c.loop.b
+	now := b.access.Load()
+	if c.generation == now || c.state != stateOpen {
+		return
+	}
+	if !b.concerns(c, now) {
+		c.generation = now
+		return
+	}
+	p, err := b.cfg.Access.Principal(context.Background(), c.peer, c.session.id)
+	if err != nil {
+		c.cutOff(err)
+		return
+	}
+	c.generation = now
+	c.principal = p
+	c.judgement++
+	c.verdicts = nil
+	c.memo = memo{}
+	if c.judgement == 0 {
+		c.judgement = 1
+	}
+	r := Request{Action: Connect, Name: c.session.id, Attributes: c.attributes()}
+	if !p.Decide(&r).Allowed {
+		c.deny(&r, "")
+		c.endWith(mqtt.NotAuthorized, "FORBIDDEN_ACCESS", "the client may no longer connect")
+	}
+}
+
+// cutOff ends a connection whose principal is no more.
+func (c *conn) cutOff(err error) {
+	if !iot.IsKind(err, iot.KindDenied) {
+		c.loop.b.log.LogAttrs(context.Background(), slog.LevelError, "mqtt connection could not be judged",
+			slog.String("client_id", c.session.id), slog.Any("error", err))
+		c.endWith(mqtt.ServerBusy, "SERVER_ERROR", "")
+		return
+	}
+	c.loop.b.log.LogAttrs(context.Background(), slog.LevelWarn, "mqtt connection cut off",
+		slog.String("client_id", c.session.id), slog.String("principal", c.principal.ID()),
+		slog.String("source", c.peer.SourceIP), slog.Any("explanation", err))
+	c.endWith(mqtt.NotAuthorized, "FORBIDDEN_ACCESS", "the credentials of the connection are no longer good")
+}
+
+// attributes are the connection's iot:ConnectAttributes.
+func (c *conn) attributes() []string {
+	return connectAttributes(c.session.persistent.Load(), c.will != nil)
+}
+
+func connectAttributes(persistent, will bool) []string {
+	var list []string
+	if persistent {
+		list = append(list, "PersistentConnect")
+	}
+	if will {
+		list = append(list, "LastWill")
+	}
+	return list
+}
+
+// changesKept is how many changes a connection may lag behind before it is
+// judged anew whatever they were about.
+const changesKept = 1024
+
+// concerns reports whether any change since the connection was judged may
+// concern it.
+func (b *Broker) concerns(c *conn, now uint64) bool {
+	b.changesMu.Lock()
+	defer b.changesMu.Unlock()
+	if now-c.generation > changesKept || b.access.Load()-c.generation > changesKept {
+		return true
+	}
+	for g := c.generation + 1; g <= now; g++ {
+		if c.concerned(b.changes[g%changesKept]) {
+			return true
+		}
+	}
+	return false
+}
+
+// concerned reports whether a change may concern the connection.
+func (c *conn) concerned(ch iot.Change) bool {
+	switch ch.Kind {
+	case iot.ChangeBucket, iot.ChangeRoleAlias:
+		return false
+	case iot.ChangeThing:
+		return ch.ID == c.session.id || ch.ID == c.thing()
+	case iot.ChangeCertificate:
+		return iot.CertificateID(ch.ID) == c.peer.Certificate
+	case iot.ChangePrincipal:
+		id := string(c.peer.Certificate)
+		return c.peer.Identity != nil || id != "" && len(ch.ID) >= len(id) && ch.ID[len(ch.ID)-len(id):] == id
+	case iot.ChangeRole, iot.ChangeIAMPolicy, iot.ChangeUser, iot.ChangeAccessKey:
+		return c.peer.Identity != nil
+	case iot.ChangeIoTPolicy, iot.ChangeAll:
+	}
+	return true
+}

@@ -1,0 +1,359 @@
+package broker
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sekisho-iot/sekisho/internal/mqtt"
+)
+
+// loop is an event loop.
+type loop struct {
+	b     *Broker
+	index int
+	poll  *poller
+	mail  mailbox
+	taken []mail
+	done  chan struct{}
+
+	now     time.Time
+	sec     int64
+	tidied  int64
+	ending  bool
+	waiting bool // it has said good-bye and waits for the store
+
+	conns    []*conn
+	byFD     []*conn
+	sessions map[string]*session
+	past     map[string]past
+	subs     *tree[*subscription]
+	routes   map[string]*route
+	wheel    wheel
+	sweeping int // of conns: those that are still to be judged anew
+
+	// What one tick leaves for its end.
+	dirty   []*conn
+	again   []*conn
+	judging []*request
+	later   []laterMessage
+	outbox  [][]forwarded
+	writing writing
+
+	// Buffers and packets that are used again and again.
+	buffer        []byte
+	data          []byte
+	cipher        []byte
+	frame         []byte
+	topic         []byte
+	encoded       [6][]byte
+	buffers       buffers
+	current       outgoing
+	viewed        outgoing
+	ack           mqtt.Ack
+	ping          mqtt.Ping
+	subscribing   mqtt.Subscribe
+	unsubscribing mqtt.Unsubscribe
+	idleWaiter    *waiter
+
+	received, delivered [3]uint64
+}
+
+func (b *Broker) newLoop(index, loops int) (*loop, error) {
+	p, err := newPoller()
+	if err != nil {
+		return nil, err
+	}
+	l := &loop{
+		b: b, index: index, poll: p, done: make(chan struct{}),
+		sessions: map[string]*session{}, past: map[string]past{}, routes: map[string]*route{},
+		subs: newTree[*subscription](b.cfg.Profile), outbox: make([][]forwarded, loops), buffer: make([]byte, 2*readSize),
+	}
+	l.clock()
+	l.wheel.at = l.sec
+	return l, nil
+}
+
+// post has the loop open x. It returns false when the loop has ended.
+func (l *loop) post(x mail) bool {
+	wake, ok := l.mail.put(x)
+	if wake {
+		l.poll.wake()
+	}
+	return ok
+}
+
+func (l *loop) clock() {
+	l.now = l.b.cfg.Now()
+	l.sec = l.now.Unix()
+}
+
+// run is the loop's goroutine.
+func (l *loop) run() {
+	defer close(l.done)
+	for !l.ended() {
+		events, err := l.poll.wait(l.patience())
+		if err != nil {
+			l.b.log.LogAttrs(context.Background(), slog.LevelError, "mqtt event loop", slog.Any("error", err))
+			return
+		}
+		l.clock()
+		l.ready(events)
+		l.openMail()
+		l.wheel.run(l, l.sec)
+		l.goOn()
+		l.endTick()
+	}
+	l.shut()
+}
+
+// ready handles what the poller announced.
+func (l *loop) ready(events []unix.EpollEvent) {
+	for i := range events {
+		e := &events[i]
+		fd := int(e.Fd)
+		if l.poll.awoken(fd) {
+			continue
+		}
+		c := l.byFD[fd]
+		if c == nil {
+			continue
+		}
+		if e.Events&unix.EPOLLOUT != 0 {
+			c.writable()
+		}
+		switch {
+		case c.state == stateClosed:
+		case e.Events&(unix.EPOLLIN|unix.EPOLLRDHUP) != 0 && !c.paused:
+			c.readable()
+		case e.Events&(unix.EPOLLERR|unix.EPOLLHUP) != 0:
+			c.lost(nil)
+		}
+	}
+}
+
+// patience is how long the loop may wait for something to happen.
+func (l *loop) patience() time.Duration {
+	switch {
+	case len(l.again) > 0 || l.sweeping > 0:
+		return 0
+	case l.wheel.n > 0:
+		return time.Second - time.Duration(l.now.Nanosecond()) + time.Millisecond
+	}
+	return -1
+}
+
+func (l *loop) openMail() {
+	l.taken = l.mail.take(l.taken)
+	for _, x := range l.taken {
+		x.open(l)
+	}
+}
+
+// goOn reads on where TLS has more than was announced, and judges some
+// connections anew after a change.
+func (l *loop) goOn() {
+	list := l.again
+	l.again = nil
+	for _, c := range list {
+		c.again = false
+		if c.state != stateClosed {
+			c.reread()
+		}
+	}
+	for n := 0; l.sweeping > 0 && n < 256; n++ {
+		l.sweeping--
+		if l.sweeping < len(l.conns) {
+			l.conns[l.sweeping].refresh()
+		}
+	}
+}
+
+// endTick lets out what the tick has brought about.
+func (l *loop) endTick() {
+	for {
+		l.publishLater()
+		l.writeDirty()
+		if len(l.later) == 0 { // a connection that is lost while writing leaves a will
+			break
+		}
+	}
+	if l.b.store != nil {
+		l.submit()
+	}
+	for i, list := range l.outbox {
+		if len(list) > 0 {
+			l.outbox[i] = nil
+			l.b.loops[i].post(&forwards{list: list})
+		}
+	}
+	l.handOver()
+	if l.received != [3]uint64{} || l.delivered != [3]uint64{} {
+		l.b.observer.Messages(&l.received, &l.delivered)
+		l.received, l.delivered = [3]uint64{}, [3]uint64{}
+	}
+	if l.sec != l.tidied {
+		l.tidy()
+	}
+}
+
+func (l *loop) writeDirty() {
+	for i := 0; i < len(l.dirty); i++ {
+		c := l.dirty[i]
+		l.dirty[i] = nil
+		c.dirty = false
+		c.flush()
+	}
+	l.dirty = l.dirty[:0]
+}
+
+// handOver gives connections that have sent their CONNECT to those who judge it.
+func (l *loop) handOver() {
+	for i, r := range l.judging {
+		l.judging[i] = nil
+		c := r.c
+		if c.state != stateJudged {
+			continue
+		}
+		l.drop(c)
+		if c.fd >= 0 {
+			l.poll.remove(c.fd)
+			l.byFD[c.fd] = nil
+		}
+		c.timer.stop()
+		c.loop = l.b.loopOf(r.id)
+		l.b.judged.Add(1)
+		go l.b.judge(r)
+	}
+	l.judging = l.judging[:0]
+}
+
+// attach makes a connection one of this loop.
+func (l *loop) attach(c *conn) {
+	c.loop = l
+	c.at = len(l.conns)
+	l.conns = append(l.conns, c)
+	if c.fd < 0 {
+		return
+	}
+	for len(l.byFD) <= c.fd {
+		l.byFD = append(l.byFD, nil)
+	}
+	l.byFD[c.fd] = c
+	if err := l.poll.add(c.fd, !c.paused, c.blocked); err != nil {
+		c.lost(err)
+	}
+}
+
+// adopt takes a connection back after its CONNECT was judged. It returns false
+// if the connection, or the loop, has ended.
+func (l *loop) adopt(c *conn) bool {
+	if l.ending {
+		c.abandon()
+		return false
+	}
+	c.timer = newConnTimer(c)
+	c.arm(max(c.deadline, l.sec+1))
+	l.attach(c)
+	return c.state != stateClosed
+}
+
+// drop takes a connection out of the list.
+func (l *loop) drop(c *conn) {
+	last := len(l.conns) - 1
+	if c.at > last || l.conns[c.at] != c {
+		return
+	}
+	l.conns[c.at] = l.conns[last]
+	l.conns[c.at].at = c.at
+	l.conns[last] = nil
+	l.conns = l.conns[:last]
+}
+
+// tidy is done once a second.
+func (l *loop) tidy() {
+	l.tidied = l.sec
+	l.buffers.tidy()
+	if l.sec%60 == 0 {
+		l.forgetPast()
+	}
+}
+
+// sweep is mail: judge every connection anew.
+type sweep struct{}
+
+// open implements mail.
+func (sweep) open(l *loop) {
+	l.b.sweeps[l.index].Store(false)
+	l.sweeping = len(l.conns)
+}
+
+// end is mail: tell everybody good-bye.
+type end struct{}
+
+// open implements mail.
+func (end) open(l *loop) {
+	l.ending = true
+	for len(l.conns) > 0 {
+		c := l.conns[len(l.conns)-1]
+		c.endWith(mqtt.ServerShuttingDown, "SERVER_INITIATED_DISCONNECT", "")
+		if c.state == stateLinger {
+			c.close("")
+		}
+	}
+}
+
+// ended reports whether the loop has nothing more to do.
+func (l *loop) ended() bool {
+	return l.ending && l.writing.under == 0 && l.writing.batch == nil && len(l.later) == 0 && l.b.quiet.Load()
+}
+
+// shut ends what is left.
+func (l *loop) shut() {
+	for _, x := range l.mail.close() {
+		if r, ok := x.(*request); ok {
+			r.c.abandon()
+		}
+	}
+	l.poll.close()
+}
+
+// buffers keeps output buffers for the next who needs one.
+type buffers struct {
+	free [][]byte
+	low  int // the fewest that were free since the last tidying
+}
+
+const (
+	bufferSize = 4 << 10
+	bufferMax  = 128 << 10 // larger ones are not kept
+)
+
+func (b *buffers) get() []byte {
+	n := len(b.free)
+	if n == 0 {
+		b.low = 0
+		return make([]byte, 0, bufferSize)
+	}
+	buf := b.free[n-1]
+	b.free[n-1] = nil
+	b.free = b.free[:n-1]
+	b.low = min(b.low, n-1)
+	return buf
+}
+
+func (b *buffers) put(buf []byte) {
+	if cap(buf) >= bufferSize && cap(buf) <= bufferMax {
+		b.free = append(b.free, buf[:0])
+	}
+}
+
+// tidy lets go of half of the buffers that nobody needed lately.
+func (b *buffers) tidy() {
+	n := (b.low + 1) / 2
+	clear(b.free[:n])
+	b.free = b.free[n:]
+	b.low = len(b.free)
+}
