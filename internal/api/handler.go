@@ -55,7 +55,7 @@ type Handler struct {
 	services map[string]*boundService // by the name in the credential scope
 	auth     Authenticator
 	verifier *awsapi.Verifier
-	errors   map[errorKey]errorCode
+	errors   errorCodes
 	hosts    hosts
 	account  iot.AccountID
 	region   string
@@ -168,7 +168,7 @@ func (h *Handler) refuse(ctx context.Context, c *Call, answer *answerWriter, err
 	if c.service == nil {
 		c.setService(h.guess(c.HTTP))
 	}
-	described, callers := h.describe(c.service.Service, c.HTTP, err)
+	described, callers := h.errors.describe(c.service.Service, c.HTTP, err)
 	if answer.status != 0 {
 		h.log.LogAttrs(ctx, slog.LevelWarn, "answer cut short", c.failureAttrs(err)...)
 		panic(http.ErrAbortHandler)
@@ -176,8 +176,11 @@ func (h *Handler) refuse(ctx context.Context, c *Call, answer *answerWriter, err
 	if !callers && !gone(ctx) {
 		h.log.LogAttrs(ctx, slog.LevelError, "request failed", c.failureAttrs(err)...)
 	}
-	if c.Service == "s3" {
+	switch c.Service {
+	case "s3":
 		described.Resource = c.HTTP.URL.Path
+	case dataService:
+		described.Fields = append(described.Fields, traceID(c.RequestID))
 	}
 	c.received.drain()
 	_ = awsapi.WriteError(answer, c.service.Service, c.RequestID, described) // an error is the client's: it has gone

@@ -286,3 +286,7 @@ func unhex(c byte) byte {
 // PlainPath reports whether a raw path has no empty, "." and ".." segments:
 // signers disagree on those, so only S3 may take a path that has any.
 func PlainPath(raw string) bool { return resolveDots(raw) == raw }
+
+// DecodePath decodes a part of a raw path: a plus sign is itself. It reports
+// false for what is not valid percent-encoding.
+func DecodePath(raw string) (string, bool) { return percentDecode(raw, false) }
