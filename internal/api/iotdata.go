@@ -129,10 +129,15 @@ func propertiesOf(in *m.PublishInput) (mqtt.Properties, error) {
 
 func invalidMessage(why string) error { return iot.Errorf(iot.KindInvalid, "message", "%s", why) }
 
-// userProperties reads an array of objects with one entry each.
+// userProperties reads an array of objects with one entry each, which botocore
+// may have made a string of once more.
 func userProperties(text string) ([]mqtt.Property, error) {
 	if text == "" {
 		return nil, nil
+	}
+	var inner string
+	if json.Unmarshal([]byte(text), &inner) == nil {
+		text = inner
 	}
 	var list []map[string]string
 	err := json.Unmarshal([]byte(text), &list)

@@ -157,13 +157,13 @@ func resolveDots(raw string) string {
 }
 
 // appendCanonicalHeader appends "name:value\n" of a signed header.
-func appendCanonicalHeader(dst []byte, r *http.Request, name string) []byte {
+func appendCanonicalHeader(dst []byte, r *http.Request, name, host string) []byte {
 	dst = append(dst, name...)
 	dst = append(dst, ':')
 	values := r.Header.Values(name)
 	switch {
 	case name == "host":
-		values = []string{r.Host}
+		values = []string{host}
 	case name == "content-length" && len(values) == 0 && r.ContentLength >= 0:
 		values = []string{strconv.FormatInt(r.ContentLength, 10)}
 	case name == "transfer-encoding" && len(values) == 0:

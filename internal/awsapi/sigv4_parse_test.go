@@ -221,7 +221,7 @@ func TestAppendedToken(t *testing.T) {
 	if err := verify(r, check); reasonOf(err) != awsapi.ReasonSignature {
 		t.Errorf("an unsigned token: %v", err)
 	}
-	check.AppendedToken = true
+	check.Handshake = true
 	if err := verify(r, check); err != nil {
 		t.Errorf("an unsigned token where it is allowed: %v", err)
 	}
@@ -414,7 +414,7 @@ func FuzzParseSignature(f *testing.F) {
 		if s.AccessKeyID == "" || s.Region == "" || s.Service == "" || s.Time.Format("20060102") != s.Date || s.Presigned && s.Expires <= 0 {
 			t.Fatalf("%+v", s)
 		}
-		if err := v.Verify(r, s, awsapi.Check{Secret: "not the secret", Payload: emptyHash, Now: s.Time, AppendedToken: true}); err == nil {
+		if err := v.Verify(r, s, awsapi.Check{Secret: "not the secret", Payload: emptyHash, Now: s.Time, Handshake: true}); err == nil {
 			t.Fatal("verified")
 		}
 	})
