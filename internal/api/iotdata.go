@@ -105,7 +105,7 @@ func propertiesOf(in *m.PublishInput) (mqtt.Properties, error) {
 		if *in.MessageExpiry < 0 {
 			return nil, invalidMessage("The message expiry is negative.")
 		}
-		all = append(all, mqtt.Property{ID: mqtt.MessageExpiryInterval, Number: uint32(min(*in.MessageExpiry, math.MaxUint32))}) //nolint:gosec // bounded here
+		all = append(all, mqtt.Property{ID: mqtt.MessageExpiryInterval, Number: uint32(min(*in.MessageExpiry, math.MaxUint32))})
 	}
 	text(mqtt.ContentType, in.ContentType)
 	text(mqtt.ResponseTopic, in.ResponseTopic)

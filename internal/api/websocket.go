@@ -62,7 +62,7 @@ func (s *WebSocket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, refuse("InternalFailureException", http.StatusInternalServerError, internalMessage))
 		return
 	}
-	early, err := buffered.Reader.Peek(buffered.Reader.Buffered())
+	early, err := buffered.Peek(buffered.Reader.Buffered())
 	if err == nil {
 		err = conn.SetDeadline(time.Time{})
 	}
