@@ -14,6 +14,8 @@ import (
 const (
 	skew   = 5 * time.Minute
 	skewS3 = 15 * time.Minute
+
+	handshakeSkew = 15 * time.Minute // browsers' clocks
 )
 
 // authenticate finds out who signed the request, and proves it. For all but S3
@@ -48,7 +50,9 @@ func (h *Handler) authenticate(ctx context.Context, c *Call, s *awsapi.Signature
 		if payload.Kind == awsapi.PayloadUndeclared {
 			check.Payload = awsapi.HashOf(body)
 		}
-		check.AppendedToken = s.Service == mqttScope
+		if s.Service == mqttScope && awsapi.RawPath(c.HTTP) == mqttPath {
+			check.Handshake, check.Skew = true, handshakeSkew
+		}
 	}
 	if err := h.verifier.Verify(c.HTTP, s, check); err != nil {
 		h.authenticationFailed(ctx, c, s, err)

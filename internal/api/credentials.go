@@ -2,13 +2,10 @@ package api
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -37,8 +34,8 @@ type CredentialOptions struct {
 // port. It needs a TLS server that asks for a client certificate, and judges
 // the certificate on every request: the handshake proves only who holds its key.
 type CredentialEndpoint struct {
+	deviceCertificates
 	provider CredentialProvider
-	hosts    []string // lower case
 	observer Observer
 	log      *slog.Logger
 	now      func() time.Time
@@ -50,11 +47,8 @@ type CredentialEndpoint struct {
 // ConnContext too, which spares it the fingerprint of every request but the first.
 func NewCredentialEndpoint(o CredentialOptions) *CredentialEndpoint {
 	e := &CredentialEndpoint{
-		provider: o.Provider, observer: o.Observer, log: o.Logger, now: o.Now, rand: o.Rand,
-		hosts: []string{"localhost"},
-	}
-	for _, h := range o.PublicHosts {
-		e.hosts = append(e.hosts, strings.ToLower(h))
+		deviceCertificates: newDeviceCertificates(o.PublicHosts),
+		provider:           o.Provider, observer: o.Observer, log: o.Logger, now: o.Now, rand: o.Rand,
 	}
 	if e.observer == nil {
 		e.observer = noObserver{}
@@ -64,52 +58,6 @@ func NewCredentialEndpoint(o CredentialOptions) *CredentialEndpoint {
 		return &b
 	}
 	return e
-}
-
-// deviceConn is what is known of a connection once its handshake is done.
-type deviceConn struct {
-	once sync.Once
-	id   iot.CertificateID // "" where there is no certificate, or the name asked for is not ours
-}
-
-type deviceConnKey struct{}
-
-// ConnContext is for http.Server.ConnContext.
-func (e *CredentialEndpoint) ConnContext(ctx context.Context, _ net.Conn) context.Context {
-	return context.WithValue(ctx, deviceConnKey{}, &deviceConn{})
-}
-
-// certificateID returns the fingerprint of the certificate that the client
-// proved to hold, "" where nothing shown here can be valid.
-func (e *CredentialEndpoint) certificateID(r *http.Request) iot.CertificateID {
-	c, ok := r.Context().Value(deviceConnKey{}).(*deviceConn)
-	if !ok {
-		return e.fingerprint(r)
-	}
-	c.once.Do(func() { c.id = e.fingerprint(r) })
-	return c.id
-}
-
-func (e *CredentialEndpoint) fingerprint(r *http.Request) iot.CertificateID {
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 || !e.ownName(r.TLS.ServerName) {
-		return ""
-	}
-	sum := sha256.Sum256(r.TLS.PeerCertificates[0].Raw)
-	return iot.CertificateID(hex.EncodeToString(sum[:]))
-}
-
-// ownName accepts our hosts, what is below them, and clients that send no name.
-func (e *CredentialEndpoint) ownName(name string) bool {
-	if name == "" || net.ParseIP(name) != nil {
-		return true
-	}
-	name = strings.ToLower(name)
-	for _, h := range e.hosts {
-		if name == h || strings.HasSuffix(name, h) && name[len(name)-len(h)-1] == '.' {
-			return true
-		}
-	}
-	return false
 }
 
 // ServeHTTP answers one request.
@@ -139,9 +87,7 @@ func (e *CredentialEndpoint) serve(w http.ResponseWriter, r *http.Request) int {
 		e.logStranger(r, alias)
 		return answer(w, http.StatusForbidden, accessDenied, `{"message":"`+sts.CertificateMessage+`"}`)
 	}
-	if d.SourceVPCE, _ = r.Context().Value(sourceVpceKey{}).(string); d.SourceVPCE == "" {
-		d.SourceIP = sourceIP(r)
-	}
+	d.SourceIP, d.SourceVPCE = sourceOf(r)
 	names := r.Header["X-Amzn-Iot-Thingname"]
 	name := ""
 	if len(names) == 1 { // said twice, it is said wrong
@@ -156,14 +102,10 @@ func (e *CredentialEndpoint) serve(w http.ResponseWriter, r *http.Request) int {
 
 // logStranger tells the operator what the provider never hears of.
 func (e *CredentialEndpoint) logStranger(r *http.Request, alias string) {
-	why := "the client showed no certificate"
-	if r.TLS != nil && !e.ownName(r.TLS.ServerName) {
-		why = "the client asked for a name that is not a --public-host: " + clipped(r.TLS.ServerName)
-	}
 	e.log.LogAttrs(r.Context(), slog.LevelWarn, "credentials refused",
 		slog.String("certificate", ""), slog.String("thing", clipped(r.Header.Get("X-Amzn-Iot-Thingname"))),
 		slog.String("action", "iot:AssumeRoleWithCertificate"), slog.String("resource", "rolealias/"+clipped(alias)),
-		slog.String("source", r.RemoteAddr), slog.String("answer", sts.CertificateMessage), slog.String("explanation", why))
+		slog.String("source", r.RemoteAddr), slog.String("answer", sts.CertificateMessage), slog.String("explanation", e.stranger(r)))
 }
 
 // aliasOf returns ALIAS of /role-aliases/ALIAS/credentials.

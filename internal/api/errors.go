@@ -24,20 +24,23 @@ type errorCode struct {
 	message string
 }
 
+// errorCodes are the errors of all services.
+type errorCodes map[errorKey]errorCode
+
 const internalMessage = "We encountered an internal error. Please try again."
 
 // errorTable is the one table of errors. Whoever builds a row adds its lines to
 // the service's list.
-func errorTable() map[errorKey]errorCode {
-	table := make(map[errorKey]errorCode)
-	for _, add := range []func(map[errorKey]errorCode){iotErrors, iamErrors, stsErrors, s3Errors, otherErrors} {
+func errorTable() errorCodes {
+	table := make(errorCodes)
+	for _, add := range []func(errorCodes){iotErrors, iamErrors, stsErrors, s3Errors, otherErrors, iotDataErrors} {
 		add(table)
 	}
 	return table
 }
 
 // iotErrors are those of the control plane (control plane API, Errors).
-func iotErrors(t map[errorKey]errorCode) {
+func iotErrors(t errorCodes) {
 	for kind, code := range map[iot.Kind]errorCode{
 		iot.KindInvalid:         {code: "InvalidRequestException", status: 400},
 		iot.KindMalformed:       {code: "MalformedPolicyException", status: 400},
@@ -59,7 +62,7 @@ func iotErrors(t map[errorKey]errorCode) {
 }
 
 // iamErrors are those of IAM (API reference, Common errors and each operation's).
-func iamErrors(t map[errorKey]errorCode) {
+func iamErrors(t errorCodes) {
 	for kind, code := range map[iot.Kind]errorCode{
 		iot.KindInvalid:      {code: "ValidationError", status: 400},
 		iot.KindMalformed:    {code: "MalformedPolicyDocument", status: 400},
@@ -82,7 +85,7 @@ func iamErrors(t map[errorKey]errorCode) {
 
 // stsErrors are those of STS. A role that does not exist is no different from
 // one that refuses.
-func stsErrors(t map[errorKey]errorCode) {
+func stsErrors(t errorCodes) {
 	for kind, code := range map[iot.Kind]errorCode{
 		iot.KindInvalid:   {code: "ValidationError", status: 400},
 		iot.KindMalformed: {code: "MalformedPolicyDocument", status: 400},
@@ -98,7 +101,7 @@ func stsErrors(t map[errorKey]errorCode) {
 }
 
 // s3Errors are those of S3 (API reference, Error responses).
-func s3Errors(t map[errorKey]errorCode) {
+func s3Errors(t errorCodes) {
 	add := func(kind iot.Kind, resource, code string, status int) {
 		t[errorKey{"s3", kind, resource}] = errorCode{code: code, status: status}
 	}
@@ -142,8 +145,8 @@ func s3Errors(t map[errorKey]errorCode) {
 
 // otherErrors are those of services that have no rows of their own yet, which
 // still refuse what is not allowed.
-func otherErrors(t map[errorKey]errorCode) {
-	for _, service := range []string{"iot-data", "iot-jobs-data", "lambda", ownService} {
+func otherErrors(t errorCodes) {
+	for _, service := range []string{dataService, "iot-jobs-data", "lambda", ownService} {
 		t[errorKey{service, iot.KindInvalid, ""}] = errorCode{code: "InvalidRequestException", status: 400}
 		t[errorKey{service, iot.KindMalformed, ""}] = errorCode{code: "InvalidRequestException", status: 400}
 		t[errorKey{service, iot.KindNotFound, ""}] = errorCode{code: "ResourceNotFoundException", status: 404}
@@ -158,9 +161,17 @@ func otherErrors(t map[errorKey]errorCode) {
 	t[errorKey{"cloudformation", iot.KindDenied, ""}] = errorCode{code: "AccessDenied", status: 403}
 }
 
+// iotDataErrors are those of the data plane, which says less than others do.
+func iotDataErrors(t errorCodes) {
+	t[errorKey{dataService, iot.KindDenied, ""}] = errorCode{"ForbiddenException", 403, "Forbidden"}
+	t[errorKey{dataService, iot.KindTooLarge, ""}] = errorCode{code: "RequestEntityTooLargeException", status: 413}
+	t[errorKey{dataService, iot.KindLimit, ""}] = errorCode{code: "ThrottlingException", status: 429}
+	t[errorKey{dataService, iot.KindInternal, ""}] = errorCode{"InternalFailureException", 500, internalMessage}
+}
+
 // describe maps any error to what the caller is told. It reports false where
 // the machine is to blame, and the error is for the log.
-func (h *Handler) describe(s *awsapi.Service, r *http.Request, err error) (awsapi.APIError, bool) {
+func (t errorCodes) describe(s *awsapi.Service, r *http.Request, err error) (awsapi.APIError, bool) {
 	if e, ok := errors.AsType[*wireError](err); ok {
 		return e.APIError, true
 	}
@@ -171,21 +182,21 @@ func (h *Handler) describe(s *awsapi.Service, r *http.Request, err error) (awsap
 		return describeDecodeError(s, e), true
 	}
 	if e, ok := errors.AsType[*iot.Error](err); ok && e.Kind != iot.KindInternal {
-		if described, ok := h.describeServiceError(s, e); ok {
+		if described, ok := t.describeServiceError(s, e); ok {
 			return described, true
 		}
 	}
-	c, ok := h.errors[errorKey{s.Name, iot.KindInternal, ""}]
+	c, ok := t[errorKey{s.Name, iot.KindInternal, ""}]
 	if !ok {
 		c = errorCode{"InternalFailure", http.StatusInternalServerError, internalMessage}
 	}
 	return awsapi.APIError{Code: c.code, Status: c.status, Message: c.message}, false
 }
 
-func (h *Handler) describeServiceError(s *awsapi.Service, e *iot.Error) (awsapi.APIError, bool) {
-	c, ok := h.errors[errorKey{s.Name, e.Kind, e.Resource}]
+func (t errorCodes) describeServiceError(s *awsapi.Service, e *iot.Error) (awsapi.APIError, bool) {
+	c, ok := t[errorKey{s.Name, e.Kind, e.Resource}]
 	if !ok {
-		c, ok = h.errors[errorKey{s.Name, e.Kind, ""}]
+		c, ok = t[errorKey{s.Name, e.Kind, ""}]
 	}
 	if !ok {
 		c, ok = commonError(s.Protocol, e.Kind)

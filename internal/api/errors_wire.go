@@ -131,6 +131,9 @@ func describeS3Fault(a *awsapi.APIError, e *awsapi.DecodeError) {
 func jsonFault(s *awsapi.Service, fault awsapi.Fault) (code string, status int) {
 	switch fault {
 	case awsapi.FaultOperation, awsapi.FaultMethod:
+		if s.Name == dataService && fault == awsapi.FaultMethod {
+			return "MethodNotAllowedException", 405
+		}
 		if s.Protocol == awsapi.AWSJSON {
 			return "UnknownOperationException", 400
 		}
@@ -138,11 +141,14 @@ func jsonFault(s *awsapi.Service, fault awsapi.Fault) (code string, status int) 
 	case awsapi.FaultTooLarge:
 		return "RequestEntityTooLargeException", 413
 	case awsapi.FaultSyntax, awsapi.FaultType:
+		if s.Name == dataService {
+			return "InvalidRequestException", 400
+		}
 		return "SerializationException", 400
 	case awsapi.FaultMissing, awsapi.FaultConstraint:
 	}
 	switch s.Name {
-	case "iot", "iot-data", "iot-jobs-data":
+	case "iot", dataService, "iot-jobs-data":
 		return "InvalidRequestException", 400
 	case "cognito-identity", "secretsmanager":
 		return "InvalidParameterException", 400

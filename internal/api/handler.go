@@ -1,12 +1,14 @@
 package api
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -55,7 +57,7 @@ type Handler struct {
 	services map[string]*boundService // by the name in the credential scope
 	auth     Authenticator
 	verifier *awsapi.Verifier
-	errors   map[errorKey]errorCode
+	errors   errorCodes
 	hosts    hosts
 	account  iot.AccountID
 	region   string
@@ -134,7 +136,16 @@ func Operations(services []Service) ([]OperationState, error) {
 }
 
 // ServeHTTP implements http.Handler.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.handle(w, r, h.serve) }
+
+// DeviceMQTT serves /mqtt on the device port: a signed request as on the API
+// port, and of no other service; an unsigned one is left to Options.MQTT, which
+// knows what to make of its certificate.
+func (h *Handler) DeviceMQTT() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.handle(w, r, h.serveHandshake) })
+}
+
+func (h *Handler) handle(w http.ResponseWriter, r *http.Request, serve func(context.Context, *Call) error) {
 	ctx := r.Context()
 	answer := &answerWriter{ResponseWriter: w}
 	r, body := withBody(r)
@@ -143,7 +154,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id, err := iot.NewUUID(h.rand)
 	c.RequestID = id
 	if err == nil {
-		err = h.serve(ctx, c)
+		err = serve(ctx, c)
 	}
 	if err != nil {
 		h.refuse(ctx, c, answer, err)
@@ -168,7 +179,7 @@ func (h *Handler) refuse(ctx context.Context, c *Call, answer *answerWriter, err
 	if c.service == nil {
 		c.setService(h.guess(c.HTTP))
 	}
-	described, callers := h.describe(c.service.Service, c.HTTP, err)
+	described, callers := h.errors.describe(c.service.Service, c.HTTP, err)
 	if answer.status != 0 {
 		h.log.LogAttrs(ctx, slog.LevelWarn, "answer cut short", c.failureAttrs(err)...)
 		panic(http.ErrAbortHandler)
@@ -176,8 +187,11 @@ func (h *Handler) refuse(ctx context.Context, c *Call, answer *answerWriter, err
 	if !callers && !gone(ctx) {
 		h.log.LogAttrs(ctx, slog.LevelError, "request failed", c.failureAttrs(err)...)
 	}
-	if c.Service == "s3" {
+	switch c.Service {
+	case "s3":
 		described.Resource = c.HTTP.URL.Path
+	case dataService:
+		described.Fields = append(described.Fields, traceID(c.RequestID))
 	}
 	c.received.drain()
 	_ = awsapi.WriteError(answer, c.service.Service, c.RequestID, described) // an error is the client's: it has gone
@@ -209,7 +223,7 @@ func (h *Handler) serve(ctx context.Context, c *Call) error {
 		return err
 	}
 	c.SignedAt = signature.Time
-	if signature.Service == mqttScope && awsapi.RawPath(c.HTTP) == mqttPath {
+	if c.Service == dataService && awsapi.RawPath(c.HTTP) == mqttPath {
 		return h.serveMQTT(ctx, c)
 	}
 	return h.dispatch(ctx, c, request{signature: signature, payload: payload, body: body})
@@ -282,6 +296,26 @@ func (h *Handler) serveOwn(c *Call) error {
 	return nil
 }
 
+// serveHandshake serves what opens MQTT over WebSocket, and nothing else.
+func (h *Handler) serveHandshake(ctx context.Context, c *Call) error {
+	c.setService(h.services[mqttScope])
+	signature, err := awsapi.ParseSignature(c.HTTP)
+	if err != nil {
+		return err
+	}
+	if signature == nil {
+		return h.serveMQTT(ctx, c)
+	}
+	if h.services[signature.Service] != c.service {
+		h.authenticationFailed(ctx, c, signature, fmt.Errorf("the signature is for service %q, this port takes %q", clipped(signature.Service), mqttScope))
+		return badScope(c.service, fmt.Sprintf("Credential should be scoped to correct service: '%s'. ", mqttScope))
+	}
+	if _, _, err := h.authenticate(ctx, c, signature); err != nil {
+		return err
+	}
+	return h.serveMQTT(ctx, c)
+}
+
 type identityKey struct{}
 
 // IdentityOf returns who signed the request that led to the MQTT handler, nil
@@ -332,6 +366,16 @@ func (w *answerWriter) ReadFrom(r io.Reader) (int64, error) {
 		w.status = http.StatusOK
 	}
 	return io.Copy(w.ResponseWriter, r)
+}
+
+// Hijack implements http.Hijacker: what becomes of the connection is no answer
+// of HTTP but the switch of protocols.
+func (w *answerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil && w.status == 0 {
+		w.status = http.StatusSwitchingProtocols
+	}
+	return c, rw, err
 }
 
 // Unwrap is for http.ResponseController.

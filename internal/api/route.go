@@ -13,6 +13,7 @@ import (
 const (
 	globalRegion = "us-east-1" // IAM, STS and S3 take it everywhere
 	ownService   = "sekisho"
+	dataService  = "iot-data"
 	ownPath      = "/_sekisho/"
 	mqttPath     = "/mqtt"
 	mqttScope    = "iotdevicegateway"

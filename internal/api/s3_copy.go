@@ -173,7 +173,7 @@ func (r *s3Rows) deleteObjects(ctx context.Context, c *Call, in *m.DeleteObjects
 		o := &in.Delete.Objects[i]
 		switch {
 		case refusals[i] != nil:
-			e, callers := c.handler.describe(c.service.Service, c.HTTP, refusals[i])
+			e, callers := c.handler.errors.describe(c.service.Service, c.HTTP, refusals[i])
 			if !callers {
 				c.handler.log.ErrorContext(ctx, "deletion failed", "request_id", c.RequestID, "error", refusals[i])
 			}

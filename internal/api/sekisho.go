@@ -215,7 +215,7 @@ func decision(d policy.Decision) string {
 
 // imagined answers the keys that were given before those of the request.
 type imagined struct {
-	given map[string]string
+	given map[string]policy.Values
 	keys  policy.Keys
 }
 
@@ -223,9 +223,13 @@ func imagine(given map[string]string, keys policy.Keys) policy.Keys {
 	if len(given) == 0 {
 		return keys
 	}
-	m := make(map[string]string, len(given))
+	m := make(map[string]policy.Values, len(given))
 	for _, k := range slices.Sorted(maps.Keys(given)) {
-		m[strings.ToLower(k)] = given[k]
+		name := strings.ToLower(k)
+		m[name] = policy.One(given[k])
+		if name == "iot:connectattributes" { // the only key of many values that MQTT has
+			m[name] = policy.Many(splitList(given[k]))
+		}
 	}
 	return &imagined{given: m, keys: keys}
 }
@@ -233,7 +237,18 @@ func imagine(given map[string]string, keys policy.Keys) policy.Keys {
 // Lookup implements policy.Keys.
 func (i *imagined) Lookup(key string) policy.Values {
 	if v, ok := i.given[strings.ToLower(key)]; ok {
-		return policy.One(v)
+		return v
 	}
 	return i.keys.Lookup(key)
+}
+
+// splitList returns the items of a list with commas, none for "".
+func splitList(s string) []string {
+	var items []string
+	for item := range strings.SplitSeq(s, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
+		}
+	}
+	return items
 }

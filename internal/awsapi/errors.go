@@ -45,7 +45,7 @@ type APIError struct {
 	ResourceID  string  // rest-json
 	ResourceARN string  // rest-json
 	Resource    string  // rest-xml: the path that was asked for
-	Fields      []Param // rest-xml: further elements, such as Region
+	Fields      []Param // rest-xml and rest-json: further elements, such as Region
 }
 
 // WriteError writes an error in the envelope of the service's protocol.
@@ -69,7 +69,7 @@ func WriteError(w http.ResponseWriter, s *Service, requestID string, e APIError)
 		h.Set("Content-Type", "application/json")
 		h.Set("X-Amzn-Errortype", headerText(e.Code))
 		body = appendJSONString([]byte(`{"message":`), e.Message)
-		for _, f := range []Param{{"resourceId", e.ResourceID}, {"resourceArn", e.ResourceARN}} {
+		for _, f := range append([]Param{{"resourceId", e.ResourceID}, {"resourceArn", e.ResourceARN}}, e.Fields...) {
 			if f.Value != "" {
 				body = append(body, `,"`+f.Name+`":`...)
 				body = appendJSONString(body, f.Value)

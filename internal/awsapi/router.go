@@ -164,7 +164,11 @@ func (rt *Router) Match(r *http.Request, path string, body []byte) (*Binding, Pa
 		return nil, nil, malformedQuery()
 	}
 	m := matcher{rt: rt, method: r.Method, header: r.Header, pairs: pairs}
-	m.walk(&rt.root, rt.segments(path), nil)
+	segments := rt.segments(path)
+	if n := len(segments); n > 0 && segments[n-1] != "" && strings.HasSuffix(path, "/") {
+		m.slash = "/"
+	}
+	m.walk(&rt.root, segments, nil)
 	if m.found == nil {
 		if m.otherMethod {
 			return nil, nil, methodNotAllowed()
@@ -234,6 +238,7 @@ type matcher struct {
 	method      string
 	header      http.Header
 	pairs       []queryPair
+	slash       string // at the end of the path, which is part of a greedy label's value
 	found       *route
 	values      []string // of the labels
 	otherMethod bool
@@ -253,7 +258,7 @@ func (m *matcher) walk(n *routeNode, segments, values []string) bool {
 	if n.greedy == nil {
 		return false
 	}
-	return m.pick(n.greedy, append(slices.Clip(values), strings.Join(segments, "/")))
+	return m.pick(n.greedy, append(slices.Clip(values), strings.Join(segments, "/")+m.slash))
 }
 
 func (m *matcher) pick(n *routeNode, values []string) bool {

@@ -42,6 +42,7 @@ func TestMatchPath(t *testing.T) {
 		{"GET", "/authorizers/", "Slash", nil},
 		{"POST", "/attached/arn%3Aaws%3Aiot%3Ar%3A1%3Acert%2Fabc", "Attached", []string{"arn:aws:iot:r:1:cert/abc"}},
 		{"GET", "/destinations/arn:aws/x/y", "Destination", []string{"arn:aws/x/y"}},
+		{"GET", "/destinations/arn:aws/x%2Fy/", "Destination", []string{"arn:aws/x/y/"}},
 	}
 	for _, p := range []Protocol{RESTJSON, RESTXML} {
 		rt := routes(p)

@@ -13,6 +13,7 @@ const (
 	scopeTerminator = "aws4_request"
 	amzTimeFormat   = "20060102T150405Z"
 	maxExpires      = 7 * 24 * time.Hour
+	mqttExpires     = 24 * time.Hour // what a connection with credentials may last, too
 	maxAccessKeyID  = 128
 	maxScopePart    = 64
 )
@@ -46,6 +47,7 @@ type Signature struct {
 	Time    time.Time     // when the request was signed
 	Expires time.Duration // presigned only: how long after Time it is valid
 
+	openEnded     bool     // the query does not say X-Amz-Expires
 	payload       string   // X-Amz-Content-Sha256 of a presigned request's query
 	signedHeaders string   // as sent
 	names         []string // the same, split
@@ -187,12 +189,12 @@ func parsePresigned(r *http.Request, query map[string]string) (*Signature, error
 	return s, s.checkDate()
 }
 
-// parseExpires reads X-Amz-Expires. S3 demands it; elsewhere (the MQTT
-// WebSocket handshake, old signers) an absent one means five minutes.
+// parseExpires reads X-Amz-Expires. S3 demands it; elsewhere an absent one means
+// five minutes, but for MQTT's handshake; see Check.
 func (s *Signature) parseExpires(query map[string]string) error {
 	text, ok := query[paramExpires]
 	if !ok && s.Service != "s3" {
-		s.Expires = 5 * time.Minute
+		s.Expires, s.openEnded = 5*time.Minute, true
 		return nil
 	}
 	seconds, err := strconv.ParseUint(text, 10, 32)

@@ -157,13 +157,13 @@ func resolveDots(raw string) string {
 }
 
 // appendCanonicalHeader appends "name:value\n" of a signed header.
-func appendCanonicalHeader(dst []byte, r *http.Request, name string) []byte {
+func appendCanonicalHeader(dst []byte, r *http.Request, name, host string) []byte {
 	dst = append(dst, name...)
 	dst = append(dst, ':')
 	values := r.Header.Values(name)
 	switch {
 	case name == "host":
-		values = []string{r.Host}
+		values = []string{host}
 	case name == "content-length" && len(values) == 0 && r.ContentLength >= 0:
 		values = []string{strconv.FormatInt(r.ContentLength, 10)}
 	case name == "transfer-encoding" && len(values) == 0:
@@ -286,3 +286,7 @@ func unhex(c byte) byte {
 // PlainPath reports whether a raw path has no empty, "." and ".." segments:
 // signers disagree on those, so only S3 may take a path that has any.
 func PlainPath(raw string) bool { return resolveDots(raw) == raw }
+
+// DecodePath decodes a part of a raw path: a plus sign is itself. It reports
+// false for what is not valid percent-encoding.
+func DecodePath(raw string) (string, bool) { return percentDecode(raw, false) }

@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
 	"github.com/sekisho-iot/sekisho/internal/awsapi"
 )
 
@@ -221,7 +224,7 @@ func TestAppendedToken(t *testing.T) {
 	if err := verify(r, check); reasonOf(err) != awsapi.ReasonSignature {
 		t.Errorf("an unsigned token: %v", err)
 	}
-	check.AppendedToken = true
+	check.Handshake = true
 	if err := verify(r, check); err != nil {
 		t.Errorf("an unsigned token where it is allowed: %v", err)
 	}
@@ -414,8 +417,66 @@ func FuzzParseSignature(f *testing.F) {
 		if s.AccessKeyID == "" || s.Region == "" || s.Service == "" || s.Time.Format("20060102") != s.Date || s.Presigned && s.Expires <= 0 {
 			t.Fatalf("%+v", s)
 		}
-		if err := v.Verify(r, s, awsapi.Check{Secret: "not the secret", Payload: emptyHash, Now: s.Time, AppendedToken: true}); err == nil {
+		if err := v.Verify(r, s, awsapi.Check{Secret: "not the secret", Payload: emptyHash, Now: s.Time, Handshake: true}); err == nil {
 			t.Fatal("verified")
 		}
 	})
+}
+
+// What the signers of MQTT's handshake do differently counts there alone.
+func TestHandshake(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		what         string
+		signed, sent string // hosts
+		age          time.Duration
+		plain        awsapi.Reason // without Handshake
+		handshake    awsapi.Reason
+	}{
+		{"as signed", "h.example:4566", "h.example:4566", 0, 0, 0},
+		{"a day old", "h.example", "h.example", 24 * time.Hour, awsapi.ReasonExpired, 0},
+		{"older", "h.example", "h.example", 24*time.Hour + time.Second, awsapi.ReasonExpired, awsapi.ReasonExpired},
+		{"a port that was not signed", "h.example", "h.example:8443", 0, awsapi.ReasonSignature, 0},
+		{"likewise, of an address", "[::1]", "[::1]:8443", 0, awsapi.ReasonSignature, 0},
+		{"a default port that was signed", "h.example:443", "h.example", 0, awsapi.ReasonSignature, 0},
+		{"likewise, of an address", "[::1]:443", "[::1]", 0, awsapi.ReasonSignature, 0},
+		{"another port that was signed", "h.example:8443", "h.example", 0, awsapi.ReasonSignature, awsapi.ReasonSignature},
+		{"another port", "h.example:4566", "h.example:443", 0, awsapi.ReasonSignature, awsapi.ReasonSignature},
+		{"another host", "h.example", "other.example", 0, awsapi.ReasonSignature, awsapi.ReasonSignature},
+	} {
+		for _, token := range []string{"", "&X-Amz-Security-Token=to%2Fken"} {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+tt.signed+"/mqtt", http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			target, _, err := v4.NewSigner().PresignHTTP(t.Context(), aws.Credentials{AccessKeyID: testKey, SecretAccessKey: testSecret}, r, emptyHash, "iotdevicegateway", "us-east-1", testTime())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.URL, err = url.Parse(target + token); err != nil {
+				t.Fatal(err)
+			}
+			r.Host = tt.sent
+			check := awsapi.Check{Secret: testSecret, Payload: emptyHash, Now: testTime().Add(tt.age), Skew: time.Minute}
+			if got := reasonOf(verify(received(t, r), check)); got != tt.plain && token == "" {
+				t.Errorf("%s: reason %d, want %d", tt.what, got, tt.plain)
+			}
+			check.Handshake = true
+			if got := reasonOf(verify(received(t, r), check)); got != tt.handshake {
+				t.Errorf("%s, opening MQTT, with %q: reason %d, want %d", tt.what, token, got, tt.handshake)
+			}
+		}
+	}
+}
+
+func TestDecodePath(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]string{"a%2Fb+c": "a/b+c", "%C3%A9/": "é/"} {
+		if got, ok := awsapi.DecodePath(raw); !ok || got != want {
+			t.Errorf("%s is %q, %v", raw, got, ok)
+		}
+	}
+	if got, ok := awsapi.DecodePath("a%2"); ok {
+		t.Errorf("half an octet is %q", got)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -45,10 +46,16 @@ type Check struct {
 	Now     time.Time     // our clock
 	Skew    time.Duration // how far the client's clock may be off
 
-	// AppendedToken also accepts X-Amz-Security-Token in the query when it was
-	// appended after signing, as the AWS IoT documentation has it for MQTT
-	// over WebSocket. The token itself names the key, so nothing is lost.
-	AppendedToken bool
+	// Handshake is set for the request that opens MQTT over WebSocket, whose
+	// signers have habits of their own. X-Amz-Security-Token may have been
+	// appended to the query after signing, as the AWS IoT documentation has it:
+	// the token itself names the key, so nothing is lost. Without
+	// X-Amz-Expires, which the AWS device SDKs and Amplify leave out, the query
+	// is good for a day. And a port may stand in Host that was not signed, or
+	// 443 be signed that browsers leave out.
+	//
+	// Source: https://docs.aws.amazon.com/iot/latest/developerguide/protocols.html
+	Handshake bool
 }
 
 // Verify checks that r was signed with the secret and is in time. The error is
@@ -57,7 +64,7 @@ func (v *Verifier) Verify(r *http.Request, s *Signature, c Check) error {
 	if name := s.unsignedHeader(r); name != "" {
 		return refuse(ReasonUnsignedHeader, "There were headers present in the request which were not signed: %s", name)
 	}
-	if err := s.checkTime(c.Now, c.Skew); err != nil {
+	if err := s.checkTime(c); err != nil {
 		return err
 	}
 	key := v.signingKey(s, c.Secret)
@@ -68,13 +75,17 @@ func (v *Verifier) Verify(r *http.Request, s *Signature, c Check) error {
 	}
 	buffer := v.buffers.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
 	defer v.buffers.Put(buffer)
-	good := canonicalPaths(s.Service, path, func(canonicalPath string) bool {
+	try := func(f signedForm) bool {
 		ok := false
-		*buffer, ok = s.matches((*buffer)[:0], r, canonicalPath, pairs, c.Payload, key, false)
-		if !ok && c.AppendedToken && s.Presigned {
-			*buffer, ok = s.matches((*buffer)[:0], r, canonicalPath, pairs, c.Payload, key, true)
-		}
+		*buffer, ok = s.matches((*buffer)[:0], r, f, pairs, c.Payload, key)
 		return ok
+	}
+	good := canonicalPaths(s.Service, path, func(canonicalPath string) bool {
+		f := signedForm{path: canonicalPath, host: r.Host}
+		if try(f) {
+			return true
+		}
+		return c.Handshake && handshakeForms(f, try)
 	})
 	if !good {
 		return refuse(ReasonSignature, "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
@@ -83,17 +94,41 @@ func (v *Verifier) Verify(r *http.Request, s *Signature, c Check) error {
 	return nil
 }
 
+// signedForm is how a signer may have written a request.
+type signedForm struct {
+	path, host string
+	dropToken  bool // the query's token was not signed
+}
+
+// handshakeForms tries the other forms of MQTT's handshake.
+func handshakeForms(f signedForm, try func(signedForm) bool) bool {
+	f.dropToken = true
+	if try(f) {
+		return true
+	}
+	if i := strings.LastIndexByte(f.host, ':'); i > strings.LastIndexByte(f.host, ']') {
+		f.host = f.host[:i]
+	} else {
+		f.host += ":443"
+	}
+	if try(f) {
+		return true
+	}
+	f.dropToken = false
+	return try(f)
+}
+
 // matches builds the canonical request and the string to sign in dst and
 // compares the signature.
-func (s *Signature) matches(dst []byte, r *http.Request, path string, pairs []queryPair, payload string, key []byte, dropToken bool) ([]byte, bool) {
+func (s *Signature) matches(dst []byte, r *http.Request, f signedForm, pairs []queryPair, payload string, key []byte) ([]byte, bool) {
 	dst = append(dst, r.Method...)
 	dst = append(dst, '\n')
-	dst = append(dst, path...)
+	dst = append(dst, f.path...)
 	dst = append(dst, '\n')
-	dst = appendCanonicalQuery(dst, pairs, s.Presigned, dropToken)
+	dst = appendCanonicalQuery(dst, pairs, s.Presigned, f.dropToken)
 	dst = append(dst, '\n')
 	for _, name := range s.names {
-		dst = appendCanonicalHeader(dst, r, name)
+		dst = appendCanonicalHeader(dst, r, name, f.host)
 	}
 	dst = append(dst, '\n')
 	dst = append(dst, s.signedHeaders...)
@@ -121,12 +156,17 @@ func (s *Signature) appendScope(dst []byte) []byte {
 	return append(dst, '\n')
 }
 
-func (s *Signature) checkTime(now time.Time, skew time.Duration) error {
+func (s *Signature) checkTime(c Check) error {
+	now, skew := c.Now, c.Skew
 	if s.Time.After(now.Add(skew)) {
 		return s.skewed("Signature not yet current: %s is still later than %s (%s + %d min.)", now, skew)
 	}
 	if s.Presigned {
-		if now.After(s.Time.Add(s.Expires)) {
+		expires := s.Expires
+		if s.openEnded && c.Handshake {
+			expires = mqttExpires
+		}
+		if now.After(s.Time.Add(expires)) {
 			return refuse(ReasonExpired, "Request has expired")
 		}
 		return nil

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// maxPageToken is the longest marker that the AWS IoT API model allows.
-const maxPageToken = 1024
+// maxPageToken is the longest token that is read: one of a topic, which has up
+// to 64 KiB. Where the AWS IoT API model allows less, it says so itself.
+const maxPageToken = 96 << 10
 
 // PageToken returns the opaque token that a listing called scope continues
 // with after key. It satisfies the pattern of AWS IoT's markers.

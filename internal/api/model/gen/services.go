@@ -1,5 +1,7 @@
 package main
 
+import "strings"
+
 // service names one service in botocore and in our tree.
 type service struct {
 	name string // botocore's folder
@@ -75,5 +77,12 @@ func patch(svc string, m *model) {
 	if svc == "s3" {
 		// S3 stores and returns Expires as it was sent, date or not.
 		m.Shapes["Expires"] = &shape{Type: "string"}
+	}
+	if svc == "iot-data" {
+		// A topic's slashes may come as they are (AWS IoT developer guide, HTTPS).
+		for _, name := range []string{"Publish", "GetRetainedMessage"} {
+			o := m.Operations[name]
+			o.HTTP.URI = strings.ReplaceAll(o.HTTP.URI, "{topic}", "{topic+}")
+		}
 	}
 }

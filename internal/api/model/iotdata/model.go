@@ -19,13 +19,13 @@ var service = awsapi.Service{
 }
 
 var operations = []awsapi.Operation{
-	{Name: "DeleteConnection", Method: "DELETE", URI: "/connections/{clientId}", Status: 200},
+	{Name: "DeleteConnection", Method: "DELETE", URI: "/connections/{clientId}", Status: 200, Built: true, Input: shapeDeleteConnectionRequest},
 	{Name: "DeleteThingShadow", Method: "DELETE", URI: "/things/{thingName}/shadow", Status: 200},
-	{Name: "GetRetainedMessage", Method: "GET", URI: "/retainedMessage/{topic}", Status: 200},
+	{Name: "GetRetainedMessage", Method: "GET", URI: "/retainedMessage/{topic+}", Status: 200, Built: true, Input: shapeGetRetainedMessageRequest, Output: shapeGetRetainedMessageResponse},
 	{Name: "GetThingShadow", Method: "GET", URI: "/things/{thingName}/shadow", Status: 200},
 	{Name: "ListNamedShadowsForThing", Method: "GET", URI: "/api/things/shadow/ListNamedShadowsForThing/{thingName}", Status: 200},
-	{Name: "ListRetainedMessages", Method: "GET", URI: "/retainedMessage", Status: 200},
-	{Name: "Publish", Method: "POST", URI: "/topics/{topic}", Status: 200},
+	{Name: "ListRetainedMessages", Method: "GET", URI: "/retainedMessage", Status: 200, Built: true, Input: shapeListRetainedMessagesRequest, Output: shapeListRetainedMessagesResponse},
+	{Name: "Publish", Method: "POST", URI: "/topics/{topic+}", Status: 200, Built: true, Input: shapePublishRequest},
 	{Name: "UpdateThingShadow", Method: "POST", URI: "/things/{thingName}/shadow", Status: 200},
 }
 
@@ -43,6 +43,96 @@ var exceptions = []awsapi.Exception{
 	{Name: "UnsupportedDocumentEncodingException", Code: "UnsupportedDocumentEncodingException", Status: 415},
 }
 
+const (
+	_ awsapi.ShapeID = iota
+	shapeCleanSession
+	shapeClientId
+	shapeContentType
+	shapeCorrelationData
+	shapeDeleteConnectionRequest
+	shapeGetRetainedMessageRequest
+	shapeGetRetainedMessageResponse
+	shapeListRetainedMessagesRequest
+	shapeListRetainedMessagesResponse
+	shapeMaxResults
+	shapeMessageExpiry
+	shapeNextToken
+	shapePayload
+	shapePayloadFormatIndicator
+	shapePayloadSize
+	shapePreventWillMessage
+	shapePublishRequest
+	shapeQos
+	shapeResponseTopic
+	shapeRetain
+	shapeRetainedMessageList
+	shapeRetainedMessageSummary
+	shapeTimestamp
+	shapeTopic
+	shapeUserProperties
+	shapeUserPropertiesBlob
+)
+
 var shapes = []awsapi.Shape{
 	{Type: awsapi.Structure},
+	shapeCleanSession:    {Name: "CleanSession", Type: awsapi.Boolean},
+	shapeClientId:        {Name: "ClientId", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: "^[^$].*"},
+	shapeContentType:     {Name: "ContentType", Type: awsapi.String},
+	shapeCorrelationData: {Name: "CorrelationData", Type: awsapi.String},
+	shapeDeleteConnectionRequest: {Name: "DeleteConnectionRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "clientId", Field: "ClientId", Shape: shapeClientId, Location: awsapi.URI, Required: true},
+		{Name: "cleanSession", Field: "CleanSession", Shape: shapeCleanSession, Location: awsapi.Querystring},
+		{Name: "preventWillMessage", Field: "PreventWillMessage", Shape: shapePreventWillMessage, Location: awsapi.Querystring},
+	}},
+	shapeGetRetainedMessageRequest: {Name: "GetRetainedMessageRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "topic", Field: "Topic", Shape: shapeTopic, Location: awsapi.URI, Required: true},
+	}},
+	shapeGetRetainedMessageResponse: {Name: "GetRetainedMessageResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "topic", Field: "Topic", Shape: shapeTopic},
+		{Name: "payload", Field: "Payload", Shape: shapePayload},
+		{Name: "qos", Field: "Qos", Shape: shapeQos},
+		{Name: "lastModifiedTime", Field: "LastModifiedTime", Shape: shapeTimestamp},
+		{Name: "userProperties", Field: "UserProperties", Shape: shapeUserPropertiesBlob},
+	}},
+	shapeListRetainedMessagesRequest: {Name: "ListRetainedMessagesRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken, Location: awsapi.Querystring},
+		{Name: "maxResults", Field: "MaxResults", Shape: shapeMaxResults, Location: awsapi.Querystring},
+	}},
+	shapeListRetainedMessagesResponse: {Name: "ListRetainedMessagesResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "retainedTopics", Field: "RetainedTopics", Shape: shapeRetainedMessageList},
+		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken},
+	}},
+	shapeMaxResults:             {Name: "MaxResults", Type: awsapi.Integer, HasMin: true, Min: 1, HasMax: true, Max: 200},
+	shapeMessageExpiry:          {Name: "MessageExpiry", Type: awsapi.Long},
+	shapeNextToken:              {Name: "NextToken", Type: awsapi.String},
+	shapePayload:                {Name: "Payload", Type: awsapi.Blob},
+	shapePayloadFormatIndicator: {Name: "PayloadFormatIndicator", Type: awsapi.String, Enum: []string{"UNSPECIFIED_BYTES", "UTF8_DATA"}},
+	shapePayloadSize:            {Name: "PayloadSize", Type: awsapi.Long},
+	shapePreventWillMessage:     {Name: "PreventWillMessage", Type: awsapi.Boolean},
+	shapePublishRequest: {Name: "PublishRequest", Type: awsapi.Structure, Payload: "payload", Members: []awsapi.Member{
+		{Name: "topic", Field: "Topic", Shape: shapeTopic, Location: awsapi.URI, Required: true},
+		{Name: "qos", Field: "Qos", Shape: shapeQos, Location: awsapi.Querystring},
+		{Name: "retain", Field: "Retain", Shape: shapeRetain, Location: awsapi.Querystring},
+		{Name: "payload", Field: "Payload", Shape: shapePayload},
+		{Name: "userProperties", Field: "UserProperties", Shape: shapeUserProperties, Location: awsapi.Header, LocationName: "x-amz-mqtt5-user-properties", JSONValue: true},
+		{Name: "payloadFormatIndicator", Field: "PayloadFormatIndicator", Shape: shapePayloadFormatIndicator, Location: awsapi.Header, LocationName: "x-amz-mqtt5-payload-format-indicator"},
+		{Name: "contentType", Field: "ContentType", Shape: shapeContentType, Location: awsapi.Querystring},
+		{Name: "responseTopic", Field: "ResponseTopic", Shape: shapeResponseTopic, Location: awsapi.Querystring},
+		{Name: "correlationData", Field: "CorrelationData", Shape: shapeCorrelationData, Location: awsapi.Header, LocationName: "x-amz-mqtt5-correlation-data"},
+		{Name: "messageExpiry", Field: "MessageExpiry", Shape: shapeMessageExpiry, Location: awsapi.Querystring},
+	}},
+	shapeQos:                 {Name: "Qos", Type: awsapi.Integer, HasMin: true, HasMax: true, Max: 1},
+	shapeResponseTopic:       {Name: "ResponseTopic", Type: awsapi.String},
+	shapeRetain:              {Name: "Retain", Type: awsapi.Boolean},
+	shapeRetainedMessageList: {Name: "RetainedMessageList", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeRetainedMessageSummary}},
+	shapeRetainedMessageSummary: {Name: "RetainedMessageSummary", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "topic", Field: "Topic", Shape: shapeTopic},
+		{Name: "payloadSize", Field: "PayloadSize", Shape: shapePayloadSize},
+		{Name: "qos", Field: "Qos", Shape: shapeQos},
+		{Name: "lastModifiedTime", Field: "LastModifiedTime", Shape: shapeTimestamp},
+	}},
+	shapeTimestamp:          {Name: "Timestamp", Type: awsapi.Long},
+	shapeTopic:              {Name: "Topic", Type: awsapi.String},
+	shapeUserProperties:     {Name: "UserProperties", Type: awsapi.String},
+	shapeUserPropertiesBlob: {Name: "UserPropertiesBlob", Type: awsapi.Blob},
 }
