@@ -51,6 +51,7 @@ type Server struct {
 	access    *mqttAccess
 	admission *admission
 	broker    *broker.Broker
+	attach    func(net.Conn, broker.Attachment) // hands the broker a connection of a door, or one hijacked from an http.Server
 	doorCert  getCertificate
 	metrics   *telemetry.Metrics
 	db        *sqlstore.DB
@@ -228,11 +229,9 @@ func (s *Server) openBroker(ctx context.Context, r *rooms) error {
 		return err
 	}
 	s.stop(s.broker.Close)
+	s.attach = func(c net.Conn, a broker.Attachment) { s.broker.Attach(tlsConn(c), a) }
 	return nil
 }
-
-// attach hands an MQTT connection to the broker: of a door, or hijacked from an http.Server.
-func (s *Server) attach(c net.Conn, a broker.Attachment) { s.broker.Attach(tlsConn(c), a) }
 
 // openData makes the data folder this process's own.
 func (s *Server) openData() error {
