@@ -226,6 +226,11 @@ func TestWhoIsNotLetIn(t *testing.T) {
 	if got := d.answer(d.MQTT, below); !strings.HasPrefix(got, "MQTT ") {
 		t.Errorf("a name below a public host: %q", got)
 	}
+	peer := broker.Peer{Certificate: good.id}
+	d.server.admission.bound(&peer)
+	if want := time.Date(2049, 12, 31, 23, 59, 59, 0, time.UTC); !peer.Until.Equal(want) {
+		t.Errorf("a connection may last until %v, want %v", peer.Until, want)
+	}
 	d.pass(50 * 365 * 24 * time.Hour)
 	expired := d.client(good)
 	expired.InsecureSkipVerify = true // the server's own has been renewed

@@ -67,8 +67,18 @@ func (a *admission) peer(ctx context.Context, c *tls.Conn) (broker.Peer, bool) {
 	if ok, why := cert.Usable(a.now()); !ok {
 		return p, a.refuse(ctx, &p, refusedUnusable, why)
 	}
-	p.Until = cert.NotAfter
 	return p, true
+}
+
+// bound notes when a peer's certificate expires: its connection ends then.
+// Whether it is any good is judged elsewhere.
+func (a *admission) bound(p *broker.Peer) {
+	if p.Certificate == "" {
+		return
+	}
+	if cert, err := a.certificates.Lookup(context.Background(), p.Certificate); err == nil {
+		p.Until = cert.NotAfter
+	}
 }
 
 // refuse tells the operator what the client does not learn; it returns false.

@@ -229,7 +229,10 @@ func (s *Server) openBroker(ctx context.Context, r *rooms) error {
 		return err
 	}
 	s.stop(s.broker.Close)
-	s.attach = func(c net.Conn, a broker.Attachment) { s.broker.Attach(tlsConn(c), a) }
+	s.attach = func(c net.Conn, a broker.Attachment) {
+		s.admission.bound(&a.Peer)
+		s.broker.Attach(tlsConn(c), a)
+	}
 	return nil
 }
 
