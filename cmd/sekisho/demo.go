@@ -115,7 +115,7 @@ func (d *demonstration) startServer(ctx context.Context) (func() error, error) {
 	}
 	cmd := exec.CommandContext(ctx, exe, //nolint:gosec // this program itself
 		"serve", "--data", data, "--api-listen", "127.0.0.1:0",
-		"--device-https-listen", "127.0.0.1:0", "--mqtt-listen", "", "--console-listen", "", "--log-format", "text")
+		"--device-https-listen", "127.0.0.1:0", "--mqtt-listen", "127.0.0.1:0", "--console-listen", "", "--log-format", "text")
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Stdout, cmd.Stderr = logFile, logFile

@@ -17,8 +17,8 @@ func serve(ctx context.Context, t *terminal, args []string) error {
 	fs.StringVar(&o.Data, "data", o.Data, "`folder` that holds everything Sekisho keeps; made 0700")
 	fs.StringVar(&o.Database, "database", "", "postgres `URL`; without it SQLite in the data folder")
 	fs.StringVar(&o.APIListen, "api-listen", o.APIListen, "`address` of the AWS APIs and S3, HTTP and HTTPS on the same port; empty turns it off")
-	fs.StringVar(&o.MQTTListen, "mqtt-listen", o.MQTTListen, "`address` of MQTT over mutual TLS")
-	fs.StringVar(&o.DeviceHTTPSListen, "device-https-listen", o.DeviceHTTPSListen, "`address` of the credential provider")
+	fs.StringVar(&o.MQTTListen, "mqtt-listen", o.MQTTListen, "`address` of MQTT over mutual TLS; empty turns it off")
+	fs.StringVar(&o.DeviceHTTPSListen, "device-https-listen", o.DeviceHTTPSListen, "`address` of the credential provider, and of MQTT by ALPN x-amzn-mqtt-ca")
 	fs.StringVar(&o.ConsoleListen, "console-listen", o.ConsoleListen, "`address` of the console")
 	fs.StringVar(&o.SIMListen, "sim-listen", "", "`address` of the closed network")
 	fs.list(&o.PublicHosts, "public-host", "`name` under which clients reach this server; repeatable, the first is what DescribeEndpoint returns")
@@ -28,7 +28,14 @@ func serve(ctx context.Context, t *terminal, args []string) error {
 	fs.StringVar(&o.AccountID, "account-id", "", "twelve-digit account `number`; fixed at first start, 000000000000 unless given")
 	fs.StringVar(&o.S3Durability, "s3-durability", o.S3Durability, "full, or fast to skip fsync")
 	fs.StringVar(&o.S3Engine, "s3-engine", o.S3Engine, "local")
-	fs.StringVar(&o.MQTTProfile, "mqtt-profile", o.MQTTProfile, "aws, or standard for OASIS semantics")
+	fs.StringVar(&o.MQTTProfile, "mqtt-profile", o.MQTTProfile, "aws, or standard for OASIS semantics and QoS 2")
+	o.MQTTLimits = map[string]string{}
+	for _, l := range server.MQTTLimits() {
+		fs.Func(l.Name, l.Usage, func(v string) error {
+			o.MQTTLimits[l.Name] = v
+			return nil
+		})
+	}
 	fs.BoolVar(&o.InsecureHTTP, "insecure-http", false, "serve plain HTTP beyond loopback as well")
 	fs.StringVar(&logFormat, "log-format", "", "text or json; text on a terminal, else json")
 	fs.withConfig()

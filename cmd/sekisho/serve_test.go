@@ -15,7 +15,7 @@ func TestStoppedWhileStarting(t *testing.T) {
 	var said bytes.Buffer
 	none := func(string) (string, bool) { return "", false }
 	code := dispatch(ctx, &terminal{stdout: io.Discard, stderr: &said, lookupenv: none}, []string{
-		"serve", "--data", t.TempDir(), "--api-listen", "127.0.0.1:0", "--device-https-listen", "",
+		"serve", "--data", t.TempDir(), "--api-listen", "127.0.0.1:0", "--mqtt-listen", "", "--device-https-listen", "",
 	})
 	if code != exitOK {
 		t.Errorf("exit code %d: %s", code, said.String())

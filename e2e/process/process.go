@@ -77,7 +77,7 @@ func Args(dir string, extra ...string) []string {
 	return append([]string{
 		"serve", "--data", dir,
 		"--api-listen", "127.0.0.1:0", "--device-https-listen", "127.0.0.1:0",
-		"--mqtt-listen", "", "--console-listen", "",
+		"--mqtt-listen", "127.0.0.1:0", "--console-listen", "",
 	}, extra...)
 }
 

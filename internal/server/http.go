@@ -25,8 +25,11 @@ const (
 	shutdownTimeout = 8 * time.Second
 
 	deviceTimeout = time.Minute // for a whole request or answer of the device port
-	maxConns      = 10_000      // of one listener
+	maxConns      = 10_000      // of one HTTP server
+	minConns      = 64          // likewise, however few descriptors there are
 	keptFiles     = 256         // descriptors that connections leave to everything else
+
+	maxDescriptors = 8 << 20 // what no limit at all means
 )
 
 // limitConns closes the connections that come while limit are open, so that no
@@ -46,14 +49,30 @@ func limitConns(s *http.Server, limit int64) {
 	}
 }
 
-// connLimit is how many connections one of two listeners may have: a third of
-// the descriptors that there are, the last third being for files.
-func connLimit() int64 {
-	var files syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur > 4*maxConns {
+// connLimit is how many connections each of the two HTTP servers may have: a
+// quarter of the descriptors that there are. Another is for files, the last for
+// MQTT. Package os has raised the soft limit to the hard one.
+func connLimit() int64 { return connLimitOf(descriptors()) }
+
+func connLimitOf(files int64) int64 {
+	if files > 4*maxConns+keptFiles {
 		return maxConns
 	}
-	return max(64, (int64(files.Cur)-keptFiles)/3)
+	return max(minConns, (files-keptFiles)/4)
+}
+
+// mqttConnLimit is how many MQTT connections there may be: what HTTP and files leave.
+func mqttConnLimit(files int64) int64 {
+	return max(minConns, files-keptFiles-3*connLimitOf(files))
+}
+
+// descriptors is how many the process may have.
+func descriptors() int64 {
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur > maxDescriptors {
+		return maxDescriptors
+	}
+	return int64(files.Cur)
 }
 
 func newHTTPServer(h http.Handler, conf *tls.Config, log *slog.Logger) *http.Server {
@@ -88,9 +107,10 @@ func serveHTTP(s *http.Server, l net.Listener) error {
 	return nil
 }
 
-// fronts are the servers that listen. Its methods are called one after the other.
+// fronts are what listens. Its methods are called one after the other.
 type fronts struct {
 	servers []*http.Server
+	doors   []*door
 	wg      sync.WaitGroup
 }
 
@@ -104,9 +124,19 @@ func (f *fronts) run(h *http.Server, l net.Listener, failed chan<- error) {
 	})
 }
 
+// open has a door accept until stop.
+func (f *fronts) open(d *door, failed chan<- error) {
+	f.doors = append(f.doors, d)
+	d.start(failed)
+}
+
 // stop drains all of them at the same time: the limit is one for the process.
+// The doors come first, since they hand connections to a server.
 func (f *fronts) stop(ctx context.Context) error {
-	errs := make([]error, len(f.servers))
+	errs := make([]error, len(f.servers), len(f.servers)+len(f.doors))
+	for _, d := range f.doors {
+		errs = append(errs, d.close())
+	}
 	for i, h := range f.servers {
 		f.wg.Go(func() { errs[i] = stopHTTP(ctx, h) })
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/sekisho-iot/sekisho/internal/broker"
 )
 
 const (
@@ -46,7 +48,7 @@ func (s *splitListener) acceptLoop() {
 	failures := 0
 	for {
 		c, err := s.Listener.Accept()
-		if err != nil && passing(err) && s.pause(&failures) {
+		if err != nil && passing(err) && pause(s.ctx, &failures) {
 			continue
 		}
 		if err != nil {
@@ -81,15 +83,15 @@ func passing(err error) bool {
 }
 
 // pause waits a little longer after every failure in a row, and reports whether
-// the listener is still open.
-func (s *splitListener) pause(failures *int) bool {
+// ctx goes on.
+func pause(ctx context.Context, failures *int) bool {
 	t := time.NewTimer(min(5*time.Millisecond<<min(*failures, 8), time.Second))
 	defer t.Stop()
 	*failures++
 	select {
 	case <-t.C:
 		return true
-	case <-s.ctx.Done():
+	case <-ctx.Done():
 		return false
 	}
 }
@@ -117,7 +119,8 @@ func (s *splitListener) decide(c net.Conn) {
 	var out net.Conn = &peekedConn{TCPConn: tcp, first: first[0], pending: true}
 	switch {
 	case first[0] == tlsRecordType:
-		out = tls.Server(out, s.tls)
+		// Over a socket that the broker can park, if it becomes a WebSocket.
+		out = tls.Server(broker.NewSocket(out, nil), s.tls)
 	case s.refusePlain:
 		_ = c.SetDeadline(deadline(firstByteTimeout))
 		_, _ = c.Write([]byte(plainRefusal))
@@ -161,7 +164,7 @@ func (s *splitListener) Close() error {
 }
 
 // peekedConn gives the first byte back. It embeds the TCP connection so that
-// net/http still finds ReadFrom, and with it sendfile.
+// net/http still finds ReadFrom, and with it sendfile, and the broker File.
 type peekedConn struct {
 	*net.TCPConn
 	first   byte

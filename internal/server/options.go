@@ -16,21 +16,22 @@ import (
 
 // Options are the settings of a server; see the flags of `sekisho serve`.
 type Options struct {
-	Data              string   // the data folder
-	Database          string   // "" is SQLite in the data folder
-	APIListen         string   // AWS APIs and S3; "" turns it off, port 0 picks a free one
-	MQTTListen        string   // MQTT over mutual TLS
-	DeviceHTTPSListen string   // credential provider
-	ConsoleListen     string   // the console
-	SIMListen         string   // the closed network
-	PublicHosts       []string // the first is what DescribeEndpoint returns
-	TLSCert, TLSKey   string   // the operator's server certificate, instead of our own
-	Region            string   // fixed at first start
-	AccountID         string   // fixed at first start
-	S3Durability      string   // "full" or "fast"
-	S3Engine          string   // "local"
-	MQTTProfile       string   // "aws" or "standard"
-	InsecureHTTP      bool     // serve plain HTTP beyond loopback
+	Data              string            // the data folder
+	Database          string            // "" is SQLite in the data folder
+	APIListen         string            // AWS APIs and S3; "" turns it off, port 0 picks a free one
+	MQTTListen        string            // MQTT over mutual TLS
+	DeviceHTTPSListen string            // credential provider
+	ConsoleListen     string            // the console
+	SIMListen         string            // the closed network
+	PublicHosts       []string          // the first is what DescribeEndpoint returns
+	TLSCert, TLSKey   string            // the operator's server certificate, instead of our own
+	Region            string            // fixed at first start
+	AccountID         string            // fixed at first start
+	S3Durability      string            // "full" or "fast"
+	S3Engine          string            // "local"
+	MQTTProfile       string            // "aws" or "standard"
+	MQTTLimits        map[string]string // by name, see MQTTLimits; the profile's where there is none
+	InsecureHTTP      bool              // serve plain HTTP beyond loopback
 
 	AdminAccessKeyID     string // become the administrator's key at first start
 	AdminSecretAccessKey string
@@ -59,7 +60,7 @@ func DefaultOptions() Options {
 		PublicHosts:       []string{DefaultHost},
 		S3Durability:      "full",
 		S3Engine:          "local",
-		MQTTProfile:       "aws",
+		MQTTProfile:       profileAWS,
 	}
 }
 
@@ -102,6 +103,9 @@ func (o *Options) Validate() error {
 	if err := o.validateUnbuilt(); err != nil {
 		return err
 	}
+	if _, _, err := o.mqttLimits(); err != nil {
+		return err
+	}
 	return o.validateNetwork()
 }
 
@@ -118,13 +122,6 @@ func (o *Options) validateUnbuilt() error {
 			return usagef("--s3-engine %q: local or s3://HOST[:PORT]/PREFIX?region=…", o.S3Engine)
 		}
 		return usagef("--s3-engine: a remote engine is not built yet; leave it out to use the local one")
-	}
-	switch o.MQTTProfile {
-	case "aws":
-	case "standard":
-		return usagef("--mqtt-profile standard: the MQTT broker is not built yet")
-	default:
-		return usagef("--mqtt-profile %q: aws or standard", o.MQTTProfile)
 	}
 	return nil
 }

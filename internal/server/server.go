@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,12 +9,14 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/api"
+	"github.com/sekisho-iot/sekisho/internal/broker"
 	"github.com/sekisho-iot/sekisho/internal/bus"
 	"github.com/sekisho-iot/sekisho/internal/iam"
 	"github.com/sekisho-iot/sekisho/internal/iot"
@@ -45,10 +46,15 @@ type Server struct {
 	account iot.AccountID
 	admin   adminKey
 
-	api     *http.Server
-	device  *http.Server
-	metrics *telemetry.Metrics
-	db      *sqlstore.DB
+	api       *http.Server
+	device    *http.Server
+	access    *mqttAccess
+	admission *admission
+	broker    *broker.Broker
+	attach    func(net.Conn, broker.Attachment) // hands the broker a connection of a door, or one hijacked from an http.Server
+	doorCert  getCertificate
+	metrics   *telemetry.Metrics
+	db        *sqlstore.DB
 
 	mu        sync.Mutex // guards the fields below
 	endpoints Endpoints
@@ -70,12 +76,30 @@ func New(ctx context.Context, o Options) (_ *Server, err error) {
 			err = errors.Join(err, s.Close())
 		}
 	}()
+	changes := &bus.Bus{}
+	r, err := s.openState(ctx, changes)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.prepareAdmin(ctx, r.identities); err != nil {
+		return nil, err
+	}
+	s.metrics = telemetry.NewMetrics(o.Version)
+	if err := s.openBroker(ctx, r); err != nil {
+		return nil, err
+	}
+	changes.Subscribe(s.broker.Invalidate) // the last: it asks the others anew
+	return s, s.openFronts(r)              //nolint:contextcheck // rows run under the contexts of their requests
+}
+
+// openState opens the data folder and the services over it, which hear of changes.
+func (s *Server) openState(ctx context.Context, changes *bus.Bus) (*rooms, error) {
 	if err := s.openData(); err != nil {
 		return nil, err
 	}
-	changes := &bus.Bus{}
+	var err error
 	s.db, err = sqlstore.Open(ctx, sqlstore.Config{
-		Path: filepath.Join(o.Data, databaseFile), Readers: openReaders, OnChange: changes.Publish, Now: o.Now,
+		Path: filepath.Join(s.opts.Data, databaseFile), Readers: openReaders, OnChange: changes.Publish, Now: s.opts.Now,
 	})
 	if err != nil {
 		return nil, err
@@ -93,10 +117,7 @@ func New(ctx context.Context, o Options) (_ *Server, err error) {
 	} {
 		changes.Subscribe(invalidate)
 	}
-	if err := s.prepareAdmin(ctx, r.identities); err != nil {
-		return nil, err
-	}
-	return s, s.openFronts(r) //nolint:contextcheck // rows run under the contexts of their requests
+	return r, nil
 }
 
 // rooms are the services.
@@ -106,6 +127,7 @@ type rooms struct {
 	certificates *pki.Certificates
 	identities   *iam.Service
 	tokens       sts.Config
+	sessions     *sts.Authenticator
 	aliases      *sts.RoleAliases
 	objects      *s3.Service
 }
@@ -141,6 +163,7 @@ func (s *Server) openRooms(ctx context.Context) (*rooms, error) {
 		Account: s.account, Region: region, Keys: keys, Now: o.Now,
 		Directory: directory{r.identities}, Devices: devices{r.certificates, r.things},
 	}
+	r.sessions = sts.NewAuthenticator(r.tokens)
 	r.aliases = sts.NewRoleAliases(s.account, region, s.db.STS(), o.Now)
 	engine, err := local.Open(ctx, local.Config{
 		Dir: filepath.Join(o.Data, objectsDir), Store: s.db.Objects(), Fast: o.S3Durability == "fast",
@@ -161,8 +184,6 @@ func (s *Server) openFronts(r *rooms) error {
 	if err != nil {
 		return err
 	}
-	s.metrics = telemetry.NewMetrics(o.Version)
-	authenticator := sts.NewAuthenticator(r.tokens)
 	own := &ownHandler{rootPEM: r.authority.RootPEM(), metrics: s.metrics, ready: s.db.Ping}
 	front, err := api.New(api.Options{
 		Services: []api.Service{
@@ -170,9 +191,9 @@ func (s *Server) openFronts(r *rooms) error {
 			api.IAM(r.identities),
 			api.STS(sts.NewAssumer(r.tokens, o.Logger)),
 			api.S3(r.objects),
-			api.Sekisho(s.info, &api.Explainer{Registry: r.things, Certificates: r.certificates, Sessions: authenticator, S3: r.objects}),
+			api.Sekisho(s.info, &api.Explainer{Registry: r.things, Certificates: r.certificates, Sessions: r.sessions, S3: r.objects}),
 		},
-		Authenticator: authenticator, Account: s.account, Region: o.Region, PublicHosts: o.PublicHosts,
+		Authenticator: r.sessions, Account: s.account, Region: o.Region, PublicHosts: o.PublicHosts,
 		Own: own.handler(), Observer: s.metrics, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
 	})
 	if err != nil {
@@ -183,10 +204,35 @@ func (s *Server) openFronts(r *rooms) error {
 		Provider: sts.NewProvider(r.tokens, r.aliases, o.Logger), PublicHosts: o.PublicHosts,
 		Observer: s.metrics, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
 	})
-	s.device = newHTTPServer(credentials, deviceTLS(serverCert), o.Logger)
+	s.doorCert = serverCert
+	s.device = newHTTPServer(credentials, deviceTLS(serverCert, "h2", "http/1.1"), o.Logger)
 	s.device.ConnContext = credentials.ConnContext
 	s.device.ReadTimeout, s.device.WriteTimeout = deviceTimeout, deviceTimeout
-	serveALPNHTTP(s.device)
+	return nil
+}
+
+// openBroker makes the broker, which reads back what it kept.
+func (s *Server) openBroker(ctx context.Context, r *rooms) error {
+	o := &s.opts
+	profile, limits, err := o.mqttLimits()
+	if err != nil {
+		return err
+	}
+	figures := s.metrics.MQTT()
+	s.access = newMQTTAccess(r, s.account, o, s.metrics.Deny)
+	s.admission = newAdmission(admission{certificates: r.certificates, refused: figures.Refused, log: o.Logger, now: o.Now}, o.PublicHosts)
+	s.broker, err = broker.New(ctx, broker.Config{
+		Profile: profile, Limits: limits, Access: s.access,
+		Observer: figures, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
+	})
+	if err != nil {
+		return err
+	}
+	s.stop(s.broker.Close)
+	s.attach = func(c net.Conn, a broker.Attachment) {
+		s.admission.bound(&a.Peer)
+		s.broker.Attach(tlsConn(c), a)
+	}
 	return nil
 }
 
@@ -296,7 +342,7 @@ func (s *Server) Close() error {
 // Run listens until ctx ends or a listener fails, then drains and closes.
 func (s *Server) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
-	failed := make(chan error, 2)
+	failed := make(chan error, 4)
 	if err := s.Start(ctx, failed); err != nil {
 		return err
 	}
@@ -310,7 +356,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 }
 
 // Start listens, says so in endpoints.json and in the log, and returns. What
-// ends a listener later is sent to failed, which must have room for two.
+// ends a listener later is sent to failed, which must have room for four.
 func (s *Server) Start(ctx context.Context, failed chan<- error) error {
 	s.warnUnbuilt(ctx)
 	var e Endpoints
@@ -324,13 +370,8 @@ func (s *Server) Start(ctx context.Context, failed chan<- error) error {
 		e.API = l.Addr().String()
 		f.run(s.api, newSplitListener(l, s.api.TLSConfig, s.opts.refusePlainHTTP()), failed)
 	}
-	if s.opts.DeviceHTTPSListen != "" {
-		l, err := s.listen(ctx, "--device-https-listen", s.opts.DeviceHTTPSListen)
-		if err != nil {
-			return err
-		}
-		e.DeviceHTTPS = l.Addr().String()
-		f.run(s.device, tls.NewListener(l, s.device.TLSConfig), failed)
+	if err := s.openDoors(ctx, &f, &e, failed); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	s.endpoints = e
@@ -341,7 +382,41 @@ func (s *Server) Start(ctx context.Context, failed chan<- error) error {
 	s.stop(func() error { return removeEndpoints(s.opts.Data) })
 	s.log.InfoContext(ctx, "ready",
 		slog.String("version", s.opts.Version), slog.String("region", s.opts.Region), slog.String("account", s.opts.AccountID),
-		slog.String("api", e.API), slog.String("device_https", e.DeviceHTTPS), slog.String("data", s.opts.Data))
+		slog.String("api", e.API), slog.String("mqtt", e.MQTT), slog.String("device_https", e.DeviceHTTPS), slog.String("data", s.opts.Data))
+	return nil
+}
+
+// openDoors listens on the ports for devices. Both speak both protocols, and
+// share one http.Server and the processors that handshakes may take.
+func (s *Server) openDoors(ctx context.Context, f *fronts, e *Endpoints, failed chan<- error) error {
+	gate := broker.NewGate(max(1, runtime.GOMAXPROCS(0)-1))
+	var handed *handedListener
+	for _, p := range []struct {
+		flag, addr string
+		bound      *string
+		mqtt       bool
+		protocols  []string
+	}{
+		{"--mqtt-listen", s.opts.MQTTListen, &e.MQTT, true, []string{alpnMQTT, alpnMQTTCustom, alpnHTTP}},
+		{"--device-https-listen", s.opts.DeviceHTTPSListen, &e.DeviceHTTPS, false, []string{"h2", "http/1.1", alpnHTTP, alpnMQTT}},
+	} {
+		if p.addr == "" {
+			continue
+		}
+		l, err := s.listen(ctx, p.flag, p.addr)
+		if err != nil {
+			return err
+		}
+		*p.bound = l.Addr().String()
+		if handed == nil {
+			handed = newHandedListener(l.Addr())
+			f.run(s.device, handed, failed)
+		}
+		f.open(newDoor(doorConfig{
+			listener: l, tls: deviceTLS(s.doorCert, p.protocols...), mqtt: p.mqtt, gate: gate,
+			admit: s.admission.peer, attach: s.attach, http: handed,
+		}), failed)
+	}
 	return nil
 }
 
@@ -353,7 +428,8 @@ func (s *Server) warnUnbuilt(ctx context.Context) {
 }
 
 func (s *Server) listen(ctx context.Context, flag, addr string) (net.Listener, error) {
-	var lc net.ListenConfig
+	// What is dead is found out within four minutes, and radios may sleep for two.
+	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 2 * time.Minute, Interval: 30 * time.Second, Count: 4}}
 	network := "tcp"
 	if a, err := netip.ParseAddrPort(addr); err == nil && a.Addr().Is4() {
 		network = "tcp4" // 0.0.0.0 would listen on IPv6 as well
@@ -386,6 +462,9 @@ func (s *Server) info() api.Info {
 	i := api.Info{Version: s.opts.Version, Region: s.opts.Region, AccountID: s.opts.AccountID}
 	if e.API != "" {
 		i.Endpoints.S3 = apiURL(e.API, s.admin.PublicHost)
+	}
+	if e.MQTT != "" {
+		i.Endpoints.MQTT = reachable(e.MQTT, s.admin.PublicHost)
 	}
 	if e.DeviceHTTPS != "" {
 		i.Endpoints.Credentials = reachable(e.DeviceHTTPS, s.admin.PublicHost)

@@ -23,16 +23,18 @@ func apiTLS(get getCertificate) *tls.Config {
 	}
 }
 
-// deviceTLS asks for a certificate, but demands none and names no CAs: the
-// endpoint answers for itself what it thinks of the one it is shown. There are
-// no tickets, so that every connection shows a certificate anew.
-func deviceTLS(get getCertificate) *tls.Config {
+// deviceTLS asks for a certificate, but demands none and names no CAs: who is
+// behind the port answers for itself what it thinks of the one it is shown.
+// There are no tickets, so that every connection shows a certificate anew. A
+// record holds as much as it can: the broker writes once for many packets.
+func deviceTLS(get getCertificate, protocols ...string) *tls.Config {
 	return &tls.Config{
-		MinVersion:             tls.VersionTLS12,
-		GetCertificate:         get,
-		NextProtos:             []string{"h2", "http/1.1", alpnHTTP},
-		ClientAuth:             tls.RequestClientCert,
-		SessionTicketsDisabled: true,
+		MinVersion:                  tls.VersionTLS12,
+		GetCertificate:              get,
+		NextProtos:                  protocols,
+		ClientAuth:                  tls.RequestClientCert,
+		SessionTicketsDisabled:      true,
+		DynamicRecordSizingDisabled: true,
 	}
 }
 

@@ -19,6 +19,7 @@ func TestCloseWaits(t *testing.T) { //nolint:paralleltest // other servers' goro
 		c := d.TLS()
 		c.NextProtos = []string{"x-amzn-http-ca"}
 		wantAnswer(t, d.AskOver(c, servertest.Alias), 200, "")
+		d.DialMQTT("x-amzn-mqtt-ca")
 	})
 	if err := goleak.Find(before); err != nil {
 		t.Error(err)

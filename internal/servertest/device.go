@@ -134,6 +134,18 @@ func (d *Device) TLS() *tls.Config {
 	return c
 }
 
+// DialMQTT opens a connection to the MQTT port, its handshake done and nothing
+// sent. What protocols it offers is for the caller to say.
+func (d *Device) DialMQTT(protocols ...string) *tls.Conn {
+	d.s.tb.Helper()
+	c := d.TLS()
+	c.NextProtos = protocols
+	conn, err := (&tls.Dialer{Config: c}).DialContext(d.s.tb.Context(), "tcp", d.s.MQTTAddr())
+	d.s.ok(err)
+	d.s.tb.Cleanup(func() { _ = conn.Close() })
+	return conn.(*tls.Conn) //nolint:forcetypeassert // what a tls.Dialer gives
+}
+
 func (d *Device) client(c *tls.Config) *http.Client {
 	tr := &http.Transport{TLSClientConfig: c}
 	d.s.tb.Cleanup(tr.CloseIdleConnections)

@@ -59,7 +59,7 @@ func Start(tb testing.TB, change ...func(*server.Options)) *Server {
 	s := &Server{Data: filepath.Join(tb.TempDir(), "data"), Clock: &Clock{}, Log: &Log{}, tb: tb}
 	o := server.DefaultOptions()
 	o.Data, o.Region, o.AccountID = s.Data, Region, Account
-	o.APIListen, o.DeviceHTTPSListen, o.MQTTListen, o.ConsoleListen = "127.0.0.1:0", "127.0.0.1:0", "", ""
+	o.APIListen, o.DeviceHTTPSListen, o.MQTTListen, o.ConsoleListen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", ""
 	o.AdminAccessKeyID, o.AdminSecretAccessKey = adminKeyID, adminSecret
 	o.Logger = slog.New(telemetry.NewHandler(s.Log, "json"))
 	o.Now, o.Rand = s.Clock.Now, rand.Reader
@@ -80,7 +80,7 @@ func (s *Server) open() {
 		s.tb.Fatal(err)
 	}
 	s.tb.Cleanup(s.close)
-	if err := s.server.Start(ctx, make(chan error, 2)); err != nil {
+	if err := s.server.Start(ctx, make(chan error, 4)); err != nil {
 		s.tb.Fatal(err)
 	}
 	pem, err := os.ReadFile(filepath.Join(s.Data, server.RootCAFile))
@@ -118,6 +118,9 @@ func (s *Server) APIAddr() string { return s.server.Endpoints().API }
 
 // DeviceAddr is the device port's host:port.
 func (s *Server) DeviceAddr() string { return s.server.Endpoints().DeviceHTTPS }
+
+// MQTTAddr is the MQTT port's host:port.
+func (s *Server) MQTTAddr() string { return s.server.Endpoints().MQTT }
 
 // TLS is how a client without a certificate speaks to either port.
 func (s *Server) TLS() *tls.Config {
