@@ -127,7 +127,6 @@ func child(ctx context.Context, log string, env []string, name string, args ...s
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // the child has its own
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = f
@@ -177,7 +176,11 @@ func startLocked(cmd *exec.Cmd) error {
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		started <- cmd.Start()
+		err := cmd.Start()
+		if f, ok := cmd.Stderr.(*os.File); ok {
+			_ = f.Close() // the child has its own
+		}
+		started <- err
 		select {} // the thread lives as long as the benchmark
 	}()
 	return <-started

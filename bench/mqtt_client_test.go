@@ -19,7 +19,7 @@ import (
 )
 
 // link is the TCP connection of a client. Parked, it is a bare descriptor that
-// the load generator polls: reads answer wouldBlock, writes are collected.
+// the load generator polls: reads answer emptyError, writes are collected.
 type link struct {
 	*net.TCPConn
 	fd  int    // -1 until it is parked
@@ -28,11 +28,11 @@ type link struct {
 	out []byte
 }
 
-type wouldBlock struct{}
+type emptyError struct{}
 
-func (wouldBlock) Error() string   { return "nothing to read" }
-func (wouldBlock) Timeout() bool   { return true }
-func (wouldBlock) Temporary() bool { return true }
+func (emptyError) Error() string   { return "nothing to read" }
+func (emptyError) Timeout() bool   { return true }
+func (emptyError) Temporary() bool { return true }
 
 func (l *link) Read(b []byte) (int, error) {
 	if l.fd < 0 {
@@ -59,7 +59,7 @@ func readRaw(fd int, b []byte) (int, error) {
 		case err == nil:
 			return 0, io.EOF
 		case errors.Is(err, unix.EAGAIN):
-			return 0, wouldBlock{}
+			return 0, emptyError{}
 		case !errors.Is(err, unix.EINTR):
 			return 0, err
 		}
@@ -147,7 +147,7 @@ func (c *client) connect(s session) error {
 		return err
 	}
 	if ack.Code != 0 {
-		return fmt.Errorf("CONNACK %d", ack.Code)
+		return errors.New("CONNACK: " + fmt.Sprintf("%#x", byte(ack.Code)))
 	}
 	return nil
 }
@@ -163,7 +163,7 @@ func (c *client) subscribe(filter string, qos mqtt.QoS) error {
 		return fmt.Errorf("%s: subscribe: %w", c.id, err)
 	}
 	if ack.Codes[0].Failed() {
-		return fmt.Errorf("%s: SUBACK %d for %s", c.id, ack.Codes[0], filter)
+		return errors.New(c.id + ": SUBACK for " + filter + ": " + fmt.Sprintf("%#x", byte(ack.Codes[0])))
 	}
 	return nil
 }

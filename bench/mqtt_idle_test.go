@@ -20,7 +20,7 @@ func (m *mqttBench) idlePlain(ctx context.Context) error {
 func (m *mqttBench) idleTLS(ctx context.Context) error {
 	return m.idle(ctx, "with mutual TLS", m.things, 16,
 		func() (*target, error) { return m.serve(ctx, oneCore) },
-		func() (*target, error) { return m.mosquitto(ctx, true, false, oneCore) })
+		func() (*target, error) { return m.mosquitto(ctx, true, true, oneCore) })
 }
 
 func (m *mqttBench) idle(ctx context.Context, how string, n int, limit float64, start ...func() (*target, error)) error {

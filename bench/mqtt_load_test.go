@@ -22,6 +22,7 @@ type shape struct {
 	name       string
 	pubs, subs int
 	window     int // messages of one publisher that are under way
+	batch      int // how many it waits for until it sends again
 	qos        mqtt.QoS
 }
 
@@ -70,13 +71,19 @@ func join(ctx context.Context, t *target, s shape) (*group, error) {
 	if g.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, err
 	}
-	base := t.take(s.pubs + s.subs)
-	for i := range s.pubs + s.subs {
+	n, base := s.pubs+s.subs, t.take(s.pubs+s.subs)
+	g.conns = make([]*member, n)
+	err = each(ctx, n, 16, func(ctx context.Context, i int) (err error) {
 		m := &member{at: i}
-		if m.client, err = t.dial(ctx, session{thing: base(i)}); err != nil {
-			return nil, errors.Join(err, g.close())
+		if m.client, err = t.dial(ctx, session{thing: base(i)}); err == nil {
+			g.conns[i] = m
 		}
-		g.conns = append(g.conns, m)
+		return err
+	})
+	if err != nil {
+		return nil, errors.Join(err, g.close())
+	}
+	for i, m := range g.conns {
 		if i < s.pubs {
 			err = m.prepare(i, base(i), s.qos)
 		} else {
@@ -112,7 +119,9 @@ func (m *member) prepare(slot, thing int, qos mqtt.QoS) (err error) {
 func (g *group) close() error {
 	var errs []error
 	for _, m := range g.conns {
-		errs = append(errs, m.conn.Close())
+		if m != nil {
+			errs = append(errs, m.conn.Close())
+		}
 	}
 	return errors.Join(append(errs, unix.Close(g.epoll))...)
 }
@@ -198,8 +207,7 @@ func (g *group) deliveries() (n int) {
 	return n
 }
 
-// fill has publishers send what their windows allow, half a window at a time:
-// the brokers are to be measured, not how small pieces can be made.
+// fill has publishers send what their windows allow.
 func (g *group) fill() {
 	for i, p := range g.publishers() {
 		p.passed = p.sent
@@ -209,7 +217,7 @@ func (g *group) fill() {
 		if g.qos > 0 {
 			p.passed = min(p.passed, p.acked)
 		}
-		if k := g.window - (p.sent - p.passed); 2*k >= g.window {
+		if k := g.window - (p.sent - p.passed); k >= g.batch {
 			for range k {
 				p.publish(g.qos)
 			}
@@ -311,7 +319,7 @@ func (g *group) receive(m *member) error {
 		} else {
 			n, err = m.conn.Read(g.chunk[at:])
 		}
-		if errors.Is(err, wouldBlock{}) {
+		if errors.Is(err, emptyError{}) {
 			return nil
 		}
 		if err != nil {
@@ -339,7 +347,7 @@ func (g *group) receive(m *member) error {
 }
 
 func (g *group) packet(m *member, f []byte) error {
-	switch mqtt.TypeOf(f) {
+	switch t := mqtt.TypeOf(f); t { //nolint:exhaustive // a client of these shapes is sent no other
 	case mqtt.TypePuback:
 		m.acked++
 	case mqtt.TypePublish:
@@ -359,7 +367,7 @@ func (g *group) packet(m *member, f []byte) error {
 			g.heard(f[end:])
 		}
 	default:
-		return fmt.Errorf("unexpected %s", mqtt.TypeOf(f))
+		return fmt.Errorf("unexpected %s", t)
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func (m *mqttBench) handshakes(ctx context.Context) error {
 	rows := [][]string{{"", "CPU a connection", "a second and core", "goal", "measured, with the clients on the other core"}}
 	for i, f := range []func() (*target, error){
 		func() (*target, error) { return m.serve(ctx, oneCore) },
-		func() (*target, error) { return m.mosquitto(ctx, true, false, oneCore) },
+		func() (*target, error) { return m.mosquitto(ctx, true, true, oneCore) },
 	} {
 		t, err := f()
 		if err != nil {
