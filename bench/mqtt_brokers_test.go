@@ -285,7 +285,7 @@ func (m *mqttBench) serve(ctx context.Context, c cores) (*target, error) {
 			return 0, err
 		}
 		t.stop = func() error { return second(m.server.Stop()) }
-		return m.server.PID(), nil
+		return m.server.PID(), m.enrol(ctx) // while nobody is bound to a core
 	})
 	if err != nil {
 		return nil, err
@@ -299,7 +299,7 @@ func (m *mqttBench) serve(ctx context.Context, c cores) (*target, error) {
 		return nil, errors.Join(err, t.stop())
 	}
 	t.addr = endpoints["mqtt"]
-	return t, m.enrol(ctx)
+	return t, nil
 }
 
 // devicePolicy is what every thing may do.

@@ -128,7 +128,9 @@ func stormChild() error {
 	var next, done, failed atomic.Int64
 	_ = each(ctx, task.Clients, task.Clients, func(ctx context.Context, _ int) error {
 		for ctx.Err() == nil {
-			c, err := t.dial(ctx, session{thing: (task.First + int(next.Add(1))) % len(things)})
+			// The two before First are the pair whose latency is measured.
+			n := int(next.Add(1)) % (len(things) - 2)
+			c, err := t.dial(ctx, session{thing: (task.First + n) % len(things)})
 			if err == nil {
 				err = c.bye()
 			}

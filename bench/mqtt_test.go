@@ -58,7 +58,7 @@ func (m *mqttBench) scenarios() []scenario {
 		{"idletls", 5000, m.idleTLS},
 		{"handshake", storm, m.handshakes},
 		{"storm", storm, m.storm},
-		{"durable", 1100, m.durable},
+		{"durable", 1400, m.durable},
 	}
 }
 
