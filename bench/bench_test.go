@@ -30,16 +30,33 @@ type settings struct {
 	parts  string
 	rounds int
 	round  time.Duration
+
+	mqtt        string // scenarios of the part mqtt
+	mqttProfile string
+	mqttServer  string
 }
 
 func TestMain(m *testing.M) {
 	if os.Getenv(bareEnv) != "" {
 		os.Exit(serveBare())
 	}
+	for env, task := range map[string]func() error{bareMQTTEnv: bareMQTT, stormEnv: stormChild} {
+		if os.Getenv(env) == "" {
+			continue
+		}
+		if err := task(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	var s settings
-	flag.StringVar(&s.parts, "parts", "start,policy,credentials,s3", "what to measure")
+	flag.StringVar(&s.parts, "parts", "start,policy,credentials,s3,mqtt", "what to measure")
 	flag.IntVar(&s.rounds, "rounds", 5, "rounds of each comparison, in turns")
 	flag.DurationVar(&s.round, "round", 3*time.Second, "length of a round")
+	flag.StringVar(&s.mqtt, "mqtt", defaultScenarios, "scenarios of the part mqtt; 1to1, 50to1 and 1to100 are parts of plain")
+	flag.StringVar(&s.mqttProfile, "mqttprofile", "", "file for a CPU profile of the bare broker; leaves mosquitto out")
+	flag.StringVar(&s.mqttServer, "mqttserver", "serve", "what speaks TLS in the part mqtt: bin/sekisho serve, or the bare broker")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "sekisho-bench-")
 	if err == nil {
@@ -58,7 +75,7 @@ func (s *settings) run(dir string) error {
 	fmt.Printf("%s, %s/%s, %d cores, %d connections, median of %d rounds of %s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), connections, s.rounds, s.round)
 	for part := range strings.SplitSeq(s.parts, ",") {
 		run, ok := map[string]func(context.Context, string) error{
-			"start": s.start, "policy": s.policy, "credentials": s.credentials, "s3": s.s3,
+			"start": s.start, "policy": s.policy, "credentials": s.credentials, "s3": s.s3, "mqtt": s.mqttPart,
 		}[part]
 		if !ok {
 			return fmt.Errorf("no part is called %q", part)
