@@ -38,7 +38,7 @@ func explain(ctx context.Context, t *terminal, args []string) error {
 	fs.StringVar(&in.Session, "session", "", "access `key` id of the session or user that would ask (IAM policies)")
 	fs.StringVar(&in.Action, "action", "", "`action`, such as s3:PutObject or iot:Publish")
 	fs.StringVar(&in.Resource, "resource", "", "`ARN` that it acts on")
-	fs.list(&ctxValues, "context", "condition `key=value` of the imagined request, such as aws:SourceIp=192.0.2.1; repeatable")
+	fs.list(&ctxValues, "context", "condition `key=value` of the imagined request, such as aws:SourceIp=192.0.2.1, with commas between the values of iot:ConnectAttributes; repeatable")
 	fs.BoolVar(&asJSON, "json", false, "print the explanation as JSON")
 	if err := fs.parse(args, 0); err != nil {
 		return err

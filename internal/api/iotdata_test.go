@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -13,7 +15,9 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -317,4 +321,39 @@ func TestIoTDataDeleteConnection(t *testing.T) {
 	if status, _, body := d.call(t, "root", "iotdata", http.MethodGet, "/things/t/shadow", nil, ""); status != 501 || !strings.Contains(body, "GetThingShadow") {
 		t.Errorf("not built: %d %s", status, body)
 	}
+}
+
+// Whatever a client sends, what reaches the broker are properties that a PUBLISH may carry.
+func FuzzPublishProperties(f *testing.F) {
+	f.Add(`[{"a":"1"},{"b":"2"}]`, "eHg=", "r/s", "UTF8_DATA", int64(5))
+	f.Add(`"[{\"a\":\"1\"}]"`, "", "#", "", int64(-1))
+	f.Add(`[{"":"\u0000"}]`, "!", "", "1", int64(1)<<40)
+	m := &messages{}
+	e := api.NewPublishEndpoint(api.PublishOptions{
+		Access: everybody{}, Messages: m, Logger: slog.New(slog.DiscardHandler), Now: time.Now, Rand: rand.Reader,
+	})
+	f.Fuzz(func(t *testing.T, user, correlation, response, format string, expiry int64) {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/topics/t?"+url.Values{
+			"responseTopic": {response}, "messageExpiry": {strconv.FormatInt(expiry, 10)},
+		}.Encode(), strings.NewReader("x"))
+		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{Raw: []byte("x")}}}
+		r.Header = jsonHeader(user)
+		r.Header.Set("X-Amz-Mqtt5-Correlation-Data", correlation)
+		r.Header.Set("X-Amz-Mqtt5-Payload-Format-Indicator", format)
+		w := httptest.NewRecorder()
+		e.ServeHTTP(w, r)
+		if w.Code != http.StatusOK && w.Code != http.StatusBadRequest || !json.Valid(w.Body.Bytes()) {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		if got := m.take(); (got != "") != (w.Code == http.StatusOK) {
+			t.Fatalf("%d, yet the broker was asked %q", w.Code, got)
+		}
+	})
+}
+
+// everybody may do everything.
+type everybody struct{}
+
+func (everybody) Principal(context.Context, *broker.Peer, string) (broker.Principal, error) {
+	return rights{&access{allowed: []string{""}}}, nil
 }
