@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -121,17 +122,35 @@ func (l *loop) ready(events []unix.EpollEvent) {
 		if c == nil {
 			continue
 		}
-		if e.Events&unix.EPOLLOUT != 0 {
-			c.writable()
-		}
-		switch {
-		case c.state == stateClosed:
-		case e.Events&(unix.EPOLLIN|unix.EPOLLRDHUP) != 0 && !c.paused:
-			c.readable()
-		case e.Events&(unix.EPOLLERR|unix.EPOLLHUP) != 0:
-			c.lost(nil)
-		}
+		c.handle(e.Events)
 	}
+}
+
+// handle handles what the poller announced of one connection.
+func (c *conn) handle(events uint32) {
+	defer c.rescue()
+	if events&unix.EPOLLOUT != 0 {
+		c.writable()
+	}
+	switch {
+	case c.state == stateClosed:
+	case events&(unix.EPOLLIN|unix.EPOLLRDHUP) != 0 && !c.paused:
+		c.readable()
+	case events&(unix.EPOLLERR|unix.EPOLLHUP) != 0:
+		c.lost(nil)
+	}
+}
+
+// rescue keeps a mistake of ours from ending the connections of all: the one
+// that ran into it is closed.
+func (c *conn) rescue() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	c.loop.b.log.LogAttrs(context.Background(), slog.LevelError, "panic in the mqtt event loop",
+		slog.Any("error", p), slog.String("stack", string(debug.Stack())))
+	c.close("SERVER_ERROR")
 }
 
 // patience is how long the loop may wait for something to happen.
@@ -160,7 +179,7 @@ func (l *loop) goOn() {
 	for _, c := range list {
 		c.again = false
 		if c.state != stateClosed {
-			c.reread()
+			c.goOn()
 		}
 	}
 	for n := 0; l.sweeping > 0 && n < 256; n++ {
@@ -169,6 +188,11 @@ func (l *loop) goOn() {
 			l.conns[l.sweeping].refresh()
 		}
 	}
+}
+
+func (c *conn) goOn() {
+	defer c.rescue()
+	c.reread()
 }
 
 // endTick lets out what the tick has brought about.

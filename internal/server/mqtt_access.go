@@ -212,6 +212,7 @@ func (c *certPrincipal) Thing() (name string, exclusive bool) {
 
 func (c *certPrincipal) ask(r *broker.Request, now time.Time) *question {
 	q := c.access.ask(r, c.peer, c.clientID, now)
+	q.request.Principal.ARN = string(c.cert.ARN)
 	q.keys.Thing, q.keys.NoThing, q.keys.Certificate = c.thing, c.noThing, c.cert.Facts
 	return q
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/sekisho-iot/sekisho/internal/iam"
 	"github.com/sekisho-iot/sekisho/internal/iot"
 	"github.com/sekisho-iot/sekisho/internal/pki"
+	"github.com/sekisho-iot/sekisho/internal/queue"
 	"github.com/sekisho-iot/sekisho/internal/registry"
 	"github.com/sekisho-iot/sekisho/internal/s3"
 	"github.com/sekisho-iot/sekisho/internal/s3/local"
@@ -33,6 +34,7 @@ const (
 	databaseFile = "sekisho.db"
 	keyRingFile  = "keys.json"
 	objectsDir   = "objects"
+	queueDir     = "queue"
 
 	readyKeys   = 8               // RSA keys made ahead of need
 	readyDelay  = 5 * time.Second // and not before the start is over
@@ -185,8 +187,10 @@ func (s *Server) openFronts(r *rooms) error {
 		return err
 	}
 	own := &ownHandler{rootPEM: r.authority.RootPEM(), metrics: s.metrics, ready: s.db.Ping}
+	websocket := api.NewWebSocket(api.WebSocketOptions{Attach: s.attach, PublicHosts: o.PublicHosts, Logger: o.Logger, Now: o.Now})
 	front, err := api.New(api.Options{
 		Services: []api.Service{
+			api.IoTData(s.broker),
 			api.IoT(r.things, r.certificates, r.aliases, s.deviceEndpoint),
 			api.IAM(r.identities),
 			api.STS(sts.NewAssumer(r.tokens, o.Logger)),
@@ -194,7 +198,7 @@ func (s *Server) openFronts(r *rooms) error {
 			api.Sekisho(s.info, &api.Explainer{Registry: r.things, Certificates: r.certificates, Sessions: r.sessions, S3: r.objects}),
 		},
 		Authenticator: r.sessions, Account: s.account, Region: o.Region, PublicHosts: o.PublicHosts,
-		Own: own.handler(), Observer: s.metrics, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
+		Own: own.handler(), MQTT: websocket, Observer: s.metrics, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
 	})
 	if err != nil {
 		return err
@@ -205,7 +209,10 @@ func (s *Server) openFronts(r *rooms) error {
 		Observer: s.metrics, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
 	})
 	s.doorCert = serverCert
-	s.device = newHTTPServer(credentials, deviceTLS(serverCert, "h2", "http/1.1"), o.Logger)
+	publish := api.NewPublishEndpoint(api.PublishOptions{
+		Access: s.access, Messages: s.broker, PublicHosts: o.PublicHosts, Observer: s.metrics, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
+	})
+	s.device = newHTTPServer(api.DevicePort(credentials, publish, front.DeviceMQTT()), deviceTLS(serverCert, "h2", "http/1.1"), o.Logger)
 	s.device.ConnContext = credentials.ConnContext
 	s.device.ReadTimeout, s.device.WriteTimeout = deviceTimeout, deviceTimeout
 	return nil
@@ -221,8 +228,13 @@ func (s *Server) openBroker(ctx context.Context, r *rooms) error {
 	figures := s.metrics.MQTT()
 	s.access = newMQTTAccess(r, s.account, o, s.metrics.Deny)
 	s.admission = newAdmission(admission{certificates: r.certificates, refused: figures.Refused, log: o.Logger, now: o.Now}, o.PublicHosts)
+	store, err := queue.Open(filepath.Join(o.Data, queueDir), queue.Options{Log: o.Logger})
+	if err != nil {
+		return err
+	}
+	s.stop(store.Close)
 	s.broker, err = broker.New(ctx, broker.Config{
-		Profile: profile, Limits: limits, Access: s.access,
+		Profile: profile, Limits: limits, Access: s.access, Store: store,
 		Observer: figures, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
 	})
 	if err != nil {
