@@ -51,7 +51,8 @@ func (w *waiter) release(l *loop, err error) {
 	case w.c.loop == l:
 		w.c.settle(w)
 	default:
-		w.c.loop.post(mailFunc(func(*loop) { w.c.settle(w) }))
+		home := &l.settles[w.c.loop.index]
+		*home = append(*home, w)
 	}
 }
 
@@ -80,6 +81,16 @@ func (c *conn) awaitAck(a pendingAck) {
 		c.pause()
 	}
 	c.answerReady()
+}
+
+// settles is mail: what answers of this loop's connections waited for in others.
+type settles []*waiter
+
+// open implements mail.
+func (list settles) open(*loop) {
+	for _, w := range list {
+		w.c.settle(w)
+	}
 }
 
 // settle is called when what an answer waited for is on disk, or is lost.

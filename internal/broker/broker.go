@@ -307,10 +307,12 @@ func (b *Broker) Invalidate(c iot.Change) {
 
 // Nudge has the loops look at the clock: for tests, whose clock jumps.
 func (b *Broker) Nudge() {
-	for _, l := range b.loops {
-		done := make(chan struct{})
-		if l.post(mailFunc(func(*loop) { close(done) })) {
-			<-done
+	for range 2 { // the second is answered when the tick of the first has ended
+		for _, l := range b.loops {
+			done := make(chan struct{})
+			if l.post(mailFunc(func(*loop) { close(done) })) {
+				<-done
+			}
 		}
 	}
 }

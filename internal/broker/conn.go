@@ -66,7 +66,7 @@ type conn struct {
 
 	principal  Principal
 	generation uint64 // of access when principal was made
-	judgement  uint32 // changes with principal
+	judgement  uint64 // changes with principal; no two of a loop are the same
 	verdicts   map[string]verdicts
 	memo       memo
 
@@ -82,7 +82,7 @@ type conn struct {
 // one topic.
 type memo struct {
 	topic     string
-	judgement uint32
+	judgement uint64
 	allowed   verdicts
 	route     *route
 }

@@ -234,7 +234,7 @@ func (c *conn) admit(r *request) {
 			return
 		}
 	}
-	c.principal, c.generation, c.judgement = r.principal, r.generation, 1
+	c.principal, c.generation, c.judgement = r.principal, r.generation, l.nextJudgement()
 	c.will = r.will
 	c.negotiate(p)
 	s.join(c, r)

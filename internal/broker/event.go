@@ -38,7 +38,7 @@ func (l *loop) heard(topic, clientID string) bool {
 	}
 	t := []byte(topic)
 	for _, other := range l.b.loops {
-		if other.subs.matches(t) {
+		if found, _ := other.wants(t); found {
 			return true
 		}
 	}

@@ -127,12 +127,9 @@ func (c *conn) refresh() {
 	}
 	c.generation = now
 	c.principal = p
-	c.judgement++
+	c.judgement = c.loop.nextJudgement()
 	c.verdicts = nil
 	c.memo = memo{}
-	if c.judgement == 0 {
-		c.judgement = 1
-	}
 	r := Request{Action: Connect, Name: c.session.id, Attributes: c.attributes()}
 	if !p.Decide(&r).Allowed {
 		c.deny(&r, "")
@@ -168,6 +165,13 @@ func connectAttributes(persistent, will bool) []string {
 		list = append(list, "LastWill")
 	}
 	return list
+}
+
+// nextJudgement numbers what is known of what a connection may do: routes
+// remember it, over the connections of a session.
+func (l *loop) nextJudgement() uint64 {
+	l.judgements++
+	return l.judgements
 }
 
 // changesKept is how many changes a connection may lag behind before it is

@@ -26,14 +26,15 @@ type loop struct {
 	ending  bool
 	waiting bool // it has said good-bye and waits for the store
 
-	conns    []*conn
-	byFD     []*conn
-	sessions map[string]*session
-	past     map[string]past
-	subs     *tree[*subscription]
-	routes   map[string]*route
-	wheel    wheel
-	sweeping int // of conns: those that are still to be judged anew
+	conns      []*conn
+	byFD       []*conn
+	sessions   map[string]*session
+	past       map[string]past
+	subs       *tree[*subscription]
+	routes     map[string]*route
+	wheel      wheel
+	judgements uint64
+	sweeping   int // of conns: those that are still to be judged anew
 
 	// What one tick leaves for its end.
 	dirty   []*conn
@@ -41,6 +42,8 @@ type loop struct {
 	judging []*request
 	later   []laterMessage
 	outbox  [][]forwarded
+	boxSize int // what an outbox held lately
+	settles []settles
 	writing writing
 
 	// Buffers and packets that are used again and again.
@@ -70,7 +73,7 @@ func (b *Broker) newLoop(index, loops int) (*loop, error) {
 	l := &loop{
 		b: b, index: index, poll: p, done: make(chan struct{}),
 		sessions: map[string]*session{}, past: map[string]past{}, routes: map[string]*route{},
-		subs: newTree[*subscription](b.cfg.Profile), outbox: make([][]forwarded, loops), buffer: make([]byte, 2*readSize),
+		subs: newTree[*subscription](b.cfg.Profile), outbox: make([][]forwarded, loops), settles: make([]settles, loops), buffer: make([]byte, 2*readSize),
 	}
 	l.clock()
 	l.wheel.at = l.sec
@@ -102,8 +105,8 @@ func (l *loop) run() {
 		}
 		l.clock()
 		l.ready(events)
-		l.openMail()
 		l.wheel.run(l, l.sec)
+		l.openMail()
 		l.goOn()
 		l.endTick()
 	}
@@ -210,7 +213,14 @@ func (l *loop) endTick() {
 	for i, list := range l.outbox {
 		if len(list) > 0 {
 			l.outbox[i] = nil
+			l.boxSize = min(max(16, len(list)+len(list)/8), 1024)
 			l.b.loops[i].post(&forwards{list: list})
+		}
+	}
+	for i, list := range l.settles {
+		if len(list) > 0 {
+			l.settles[i] = nil
+			l.b.loops[i].post(list)
 		}
 	}
 	l.handOver()
@@ -337,8 +347,11 @@ func (l *loop) ended() bool {
 // shut ends what is left.
 func (l *loop) shut() {
 	for _, x := range l.mail.close() {
-		if r, ok := x.(*request); ok {
-			r.c.abandon()
+		switch x := x.(type) {
+		case *request:
+			x.c.abandon()
+		case *arrival:
+			x.c.abandon()
 		}
 	}
 	l.poll.close()

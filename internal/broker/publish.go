@@ -164,7 +164,7 @@ func (l *loop) hand(o *outgoing, r *route, retain bool) {
 		l.give(o, r)
 	}
 	for _, other := range r.loops {
-		l.forward(other, o, nil)
+		l.forward(other.loop, o, forwarded{}, other.durable)
 	}
 	for _, g := range r.groups {
 		l.share(o, g)
@@ -302,20 +302,22 @@ func (f *forwards) open(l *loop) {
 	}
 }
 
-// forward has another loop give the message to its sessions.
-func (l *loop) forward(other *loop, o *outgoing, f *forwarded) {
-	if f == nil {
-		f = new(forwarded)
-	}
-	f.m, f.from, f.waiter = o.message(), o.from, o.waiter
+// forward has another loop give the message to its sessions. wait says that it
+// may have to be kept there.
+func (l *loop) forward(other *loop, o *outgoing, f forwarded, wait bool) {
+	f.m, f.from = o.message(), o.from
 	if f.m.stored != 0 { // under an id that is this loop's to delete
 		m := *f.m
 		m.stored = 0
 		f.m = &m
 	}
-	if o.waiter != nil {
+	if o.waiter != nil && wait {
+		f.waiter = o.waiter
 		o.waiter.hold()
 	}
 	box := &l.outbox[other.index]
-	*box = append(*box, *f)
+	if *box == nil {
+		*box = make([]forwarded, 0, l.boxSize)
+	}
+	*box = append(*box, f)
 }

@@ -14,8 +14,14 @@ type route struct {
 	generation uint64   // of the subscriptions
 	targets    []target // sessions of this loop
 	durable    int      // of them, persistent ones that take QoS 1 or 2
-	loops      []*loop  // others that have sessions
+	loops      []remote // others that have sessions
 	groups     []*group // shared subscriptions, wherever their members are
+}
+
+// remote is another loop that has sessions for a topic.
+type remote struct {
+	*loop
+	durable bool // some of them are persistent: what they must keep is waited for
 }
 
 // target is a session that gets the messages of a topic.
@@ -26,7 +32,7 @@ type target struct {
 	noLocal bool
 	ids     []uint32
 
-	judgement uint32 // the conn.judgement that receive is of; 0 for none
+	judgement uint64 // the conn.judgement that receive is of; 0 for none
 	receive   bool
 }
 
@@ -62,12 +68,27 @@ func (l *loop) newRoute(topic []byte) (r route) {
 		}
 	}
 	for _, other := range l.b.loops {
-		if other != l && other.subs.matches(topic) {
-			r.loops = append(r.loops, other)
+		if other == l {
+			continue
+		}
+		if found, durable := other.wants(topic); found {
+			r.loops = append(r.loops, remote{other, durable})
 		}
 	}
 	r.groups = l.b.groups.match(topic)
 	return r
+}
+
+// wants reports whether the loop has sessions for a topic, and persistent ones.
+// Other loops ask.
+func (l *loop) wants(topic []byte) (found, durable bool) {
+	l.subs.mu.RLock()
+	defer l.subs.mu.RUnlock()
+	l.subs.match(topic, func(sub *subscription) {
+		found = true
+		durable = durable || sub.session.persistent.Load()
+	})
+	return found, durable
 }
 
 // add adds a subscription. A session that matches by several gets one message.

@@ -113,7 +113,7 @@ func (l *loop) shareAmong(o *outgoing, g *group, tried []*session) {
 	case home == l:
 		l.giveMember(o, g, t, tried)
 	default:
-		l.forward(home, o, &forwarded{member: t, group: g, tried: tried})
+		l.forward(home, o, forwarded{member: t, group: g, tried: tried}, t.s.persistent.Load())
 	}
 }
 

@@ -149,14 +149,6 @@ func (t *tree[V]) match(topic []byte, fn func(v V)) {
 	}
 }
 
-// matches reports whether any filter matches topic. It takes the lock.
-func (t *tree[V]) matches(topic []byte) (found bool) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	t.match(topic, func(V) { found = true })
-	return found
-}
-
 type matcher[V comparable] struct {
 	parents bool
 	fn      func(V)
