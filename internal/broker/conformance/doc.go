@@ -55,8 +55,8 @@
 // published). The pairs are those of the packet (id, qos, keepalive, clean,
 // will, will.payload, will.qos, will.retain, user, pass, present, code, rh) and
 // the names of properties in the propertyNames table, "user:NAME" for user properties.
-// Values are quoted as in Go where they have spaces or odd bytes; ~300 at the
-// end of a value adds 300 letters x; F@1 is filter F at QoS 1 where the other
+// Values are quoted as in Go where they have spaces or odd bytes; in others
+// ~300 is 300 letters x; F@1 is filter F at QoS 1 where the other
 // filters have another.
 //
 // What is expected is exact for PUBLISH: flags that are not named are 0,

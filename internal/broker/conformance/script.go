@@ -217,8 +217,8 @@ func split(text string) ([]arg, error) {
 	return out, nil
 }
 
-// value reads one value: quoted as in Go or up to the next space, and then
-// perhaps a number of letters x.
+// value reads one value: quoted as in Go, or up to the next space and with ~n
+// for so many letters x.
 func value(text string) (v, rest string, err error) {
 	if strings.HasPrefix(text, `"`) {
 		quoted, err := strconv.QuotedPrefix(text)
@@ -229,12 +229,14 @@ func value(text string) (v, rest string, err error) {
 		return v, text[len(quoted):], err
 	}
 	v, rest, _ = strings.Cut(text, " ")
-	if i := strings.LastIndexByte(v, '~'); i >= 0 {
-		n, err := strconv.Atoi(v[i+1:])
+	for i := strings.IndexByte(v, '~'); i >= 0; i = strings.IndexByte(v, '~') {
+		digits := v[i+1:]
+		digits = digits[:len(digits)-len(strings.TrimLeft(digits, "0123456789"))]
+		n, err := strconv.Atoi(digits)
 		if err != nil {
 			return "", "", err
 		}
-		v = v[:i] + strings.Repeat("x", n)
+		v = v[:i] + strings.Repeat("x", n) + v[i+1+len(digits):]
 	}
 	return v, rest, nil
 }
