@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -81,6 +82,31 @@ func (s *Socket) Close() error {
 		return nil
 	}
 	return s.Conn.Close()
+}
+
+// SetDeadline implements net.Conn. A parked socket never blocks, and has none;
+// crypto/tls sets one before it says goodbye.
+func (s *Socket) SetDeadline(t time.Time) error {
+	if s.parked.Load() {
+		return nil
+	}
+	return s.Conn.SetDeadline(t)
+}
+
+// SetReadDeadline is like SetDeadline.
+func (s *Socket) SetReadDeadline(t time.Time) error {
+	if s.parked.Load() {
+		return nil
+	}
+	return s.Conn.SetReadDeadline(t)
+}
+
+// SetWriteDeadline is like SetDeadline.
+func (s *Socket) SetWriteDeadline(t time.Time) error {
+	if s.parked.Load() {
+		return nil
+	}
+	return s.Conn.SetWriteDeadline(t)
 }
 
 // errNoDescriptor says that a connection has none that could be polled.
