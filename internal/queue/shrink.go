@@ -30,7 +30,7 @@ func (s *Store) shrink() {
 		return
 	}
 	size, live, err := s.usage()
-	if s.broken != nil || err != nil || size < shrinkFrom || live > shrinkMax || live > size/4 {
+	if s.broken != nil || err != nil || size < s.tuning.shrinkFrom || live > shrinkMax || live > size/4 {
 		return
 	}
 	if err := s.rewrite(); err != nil {

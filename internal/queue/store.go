@@ -38,7 +38,7 @@ type Store struct {
 	fast bool
 	log  *slog.Logger
 
-	openFile openFunc
+	tuning tuning
 
 	in  inbox
 	out outbox
@@ -72,13 +72,17 @@ func bucketName() []byte { return []byte("queue") }
 // Open opens the store in the folder, which is made if it is not there. One
 // process at a time has a store open.
 func Open(dir string, o Options) (*Store, error) {
-	return open(dir, o, os.OpenFile)
+	return open(dir, o, tuning{openFile: os.OpenFile, shrinkFrom: shrinkFrom})
 }
 
-type openFunc func(name string, flag int, mode os.FileMode) (*os.File, error)
+// tuning is what tests set otherwise.
+type tuning struct {
+	openFile   func(name string, flag int, mode os.FileMode) (*os.File, error)
+	shrinkFrom int64
+}
 
-func open(dir string, o Options, openFile openFunc) (*Store, error) {
-	s := &Store{dir: dir, fast: o.Fast, log: o.Log, openFile: openFile}
+func open(dir string, o Options, t tuning) (*Store, error) {
+	s := &Store{dir: dir, fast: o.Fast, log: o.Log, tuning: t}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -162,7 +166,7 @@ func (s *Store) openEngine(name string) (*bolt.DB, error) {
 		NoGrowSync:     s.fast,
 		NoFreelistSync: true,
 		FreelistType:   bolt.FreelistMapType,
-		OpenFile:       s.openFile,
+		OpenFile:       s.tuning.openFile,
 	})
 }
 
