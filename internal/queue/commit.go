@@ -2,9 +2,7 @@ package queue
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"sync"
 
@@ -75,9 +73,6 @@ func (s *Store) apply(group []pending) error {
 	}
 	if err == nil {
 		return nil
-	}
-	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		path.Path = s.path(fileName) // the engine knows the name it was made with
 	}
 	err = fmt.Errorf("commit to queue store: %w", err)
 	if unsafeToGoOn(err) {
