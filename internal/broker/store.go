@@ -12,7 +12,8 @@ type Store interface {
 	Commit(b *queue.Batch, done func(error))
 	// Scan calls fn with the entries whose keys begin with prefix and come after
 	// the key after (nil: from the first), in order, at most limit of them (0:
-	// all). Keys and values are valid only until fn returns. It sees what was
-	// applied, on disk or not.
+	// all). Keys and values are valid only until fn returns, which may call
+	// Commit. It sees what was acknowledged before the call; of what is under way
+	// it may see some whole batches and not others.
 	Scan(prefix, after []byte, limit int, fn func(key, value []byte) error) error
 }

@@ -10,11 +10,11 @@ import (
 	"github.com/sekisho-iot/sekisho/internal/queue"
 )
 
-// 64 publishers with up to 100 messages on their way each; a message is a batch
-// of itself and of its entry in a session's queue.
+// 64 publishers with so many messages on their way each; a message is a batch of
+// itself and of its entry in a session's queue.
 func BenchmarkCommit(b *testing.B) {
-	for _, sessions := range []int{1, 64} {
-		b.Run(fmt.Sprintf("sessions=%d", sessions), func(b *testing.B) {
+	for _, c := range []struct{ sessions, inflight int }{{64, 100}, {1, 100}, {64, 1}, {1, 1}} {
+		b.Run(fmt.Sprintf("sessions=%d/inflight=%d", c.sessions, c.inflight), func(b *testing.B) {
 			s := open(b, b.TempDir(), queue.Options{})
 			payload := bytes.Repeat([]byte("x"), 300)
 			var next, failed atomic.Int64
@@ -22,9 +22,9 @@ func BenchmarkCommit(b *testing.B) {
 			b.ReportAllocs()
 			b.ResetTimer()
 			for p := range 64 {
-				prefix := fmt.Sprintf("q/session-%04d/", p%sessions)
+				prefix := fmt.Sprintf("q/session-%04d/", p%c.sessions)
 				wg.Go(func() {
-					tokens := make(chan struct{}, 100)
+					tokens := make(chan struct{}, c.inflight)
 					for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
 						tokens <- struct{}{}
 						s.Commit(&queue.Batch{Ops: []queue.Op{

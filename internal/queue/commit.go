@@ -19,10 +19,10 @@ type pending struct {
 
 // Commit has the batch applied after all that were committed before it, and
 // calls done, from a goroutine of the store, when it is on disk or has failed
-// for good. Dones are called one after another, in the order of their batches.
-// It does not block but where more than Options.MaxWaiting waits; a done may call it. The
-// batch belongs to the store until done is called. After Close, done gets
-// ErrClosed.
+// for good. Dones are called one after another, in the order of their batches,
+// and may call Commit. It does not block but where more than Options.MaxWaiting
+// is under way. The batch belongs to the store until done is called. After
+// Close, done gets ErrClosed.
 func (s *Store) Commit(b *Batch, done func(error)) {
 	p := pending{batch: b, size: b.size(), done: done, err: b.check()}
 	if !s.in.put(p) {

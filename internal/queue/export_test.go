@@ -18,7 +18,12 @@ func (s *Store) Transactions() int {
 
 // OpenWith opens a store whose files are opened by openFile.
 func OpenWith(dir string, openFile func(string, int, os.FileMode) (*os.File, error)) (*Store, error) {
-	return open(dir, Options{}, openFile)
+	return open(dir, Options{}, tuning{openFile: openFile, shrinkFrom: shrinkFrom})
+}
+
+// OpenFrugal opens a store that gives space back from 4 MiB on.
+func OpenFrugal(dir string) (*Store, error) {
+	return open(dir, Options{Fast: true}, tuning{openFile: os.OpenFile, shrinkFrom: 4 << 20})
 }
 
 // Check has the engine check its file.

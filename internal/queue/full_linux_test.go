@@ -1,8 +1,10 @@
 package queue_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -34,7 +36,8 @@ func TestNoRoom(t *testing.T) {
 func runOutOfRoom(t *testing.T, dir string) {
 	t.Helper()
 	signal.Ignore(syscall.SIGXFSZ)
-	s := open(t, dir, queue.Options{})
+	var logged bytes.Buffer
+	s := open(t, dir, queue.Options{Log: slog.New(slog.NewTextHandler(&logged, nil))})
 	fillQueue(t, s, 10, 1000, 300)
 	var old syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
@@ -74,6 +77,9 @@ func runOutOfRoom(t *testing.T, dir string) {
 	fillQueue(t, s, 10, 20_000, 300)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if l := logged.String(); strings.Count(l, "cannot write") != 1 || strings.Count(l, "writes again") != 1 || strings.Contains(l, "queue.db.new") {
+		t.Error(l)
 	}
 	s = open(t, dir, queue.Options{})
 	if got := scan(t, s, "m/", "", 0); len(got) != 20_000 {

@@ -30,7 +30,7 @@ func (s *Store) shrink() {
 		return
 	}
 	size, live, err := s.usage()
-	if s.broken != nil || err != nil || size < shrinkFrom || live > shrinkMax || live > size/4 {
+	if s.broken != nil || err != nil || size < s.tuning.shrinkFrom || live > shrinkMax || live > size/4 {
 		return
 	}
 	if err := s.rewrite(); err != nil {
@@ -61,12 +61,11 @@ func (s *Store) rewrite() error {
 	}
 	db.NoSync = true // publish syncs once
 	err = bolt.Compact(db, s.db, 4<<20)
-	db.NoSync = s.fast
-	if err == nil {
-		err = s.publish(db)
-	}
 	if err != nil {
 		return errors.Join(err, db.Close())
+	}
+	if db, err = s.publish(db); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	old := s.db

@@ -38,7 +38,7 @@ type Store struct {
 	fast bool
 	log  *slog.Logger
 
-	openFile openFunc
+	tuning tuning
 
 	in  inbox
 	out outbox
@@ -72,13 +72,17 @@ func bucketName() []byte { return []byte("queue") }
 // Open opens the store in the folder, which is made if it is not there. One
 // process at a time has a store open.
 func Open(dir string, o Options) (*Store, error) {
-	return open(dir, o, os.OpenFile)
+	return open(dir, o, tuning{openFile: os.OpenFile, shrinkFrom: shrinkFrom})
 }
 
-type openFunc func(name string, flag int, mode os.FileMode) (*os.File, error)
+// tuning is what tests set otherwise.
+type tuning struct {
+	openFile   func(name string, flag int, mode os.FileMode) (*os.File, error)
+	shrinkFrom int64
+}
 
-func open(dir string, o Options, openFile openFunc) (*Store, error) {
-	s := &Store{dir: dir, fast: o.Fast, log: o.Log, openFile: openFile}
+func open(dir string, o Options, t tuning) (*Store, error) {
+	s := &Store{dir: dir, fast: o.Fast, log: o.Log, tuning: t}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -125,14 +129,11 @@ func (s *Store) openStore() error {
 		_, err := tx.CreateBucket(bucketName())
 		return err
 	})
-	if err == nil {
-		err = s.publish(db)
-	}
 	if err != nil {
 		return errors.Join(err, db.Close())
 	}
-	s.db = db
-	return nil
+	s.db, err = s.publish(db)
+	return err
 }
 
 // readAhead has the system read the file in one go if it was not closed: the
@@ -162,33 +163,46 @@ func (s *Store) openEngine(name string) (*bolt.DB, error) {
 		NoGrowSync:     s.fast,
 		NoFreelistSync: true,
 		FreelistType:   bolt.FreelistMapType,
-		OpenFile:       s.openFile,
+		OpenFile:       s.tuning.openFile,
 	})
 }
 
-// publish gives db's temporary file the store's name.
-func (s *Store) publish(db *bolt.DB) error {
+// publish closes the new file, gives it the store's name and opens it by that.
+// It fails either with the old file, if there was one, still in its place, or
+// with s.broken set.
+func (s *Store) publish(db *bolt.DB) (*bolt.DB, error) {
 	if !s.fast {
 		if err := db.Sync(); err != nil {
-			return fmt.Errorf("sync new file: %w", err)
+			return nil, errors.Join(fmt.Errorf("sync new file: %w", err), db.Close())
 		}
 	}
-	if err := os.Rename(s.path(tempName), s.path(fileName)); err != nil {
-		return err
+	if err := db.Close(); err != nil {
+		return nil, err
 	}
+	if err := os.Rename(s.path(tempName), s.path(fileName)); err != nil {
+		return nil, err
+	}
+	err := s.syncFolder()
+	if err == nil {
+		db, err = s.openEngine(fileName)
+	}
+	if err != nil {
+		// What is written to the file that is open might be lost.
+		s.broken = fmt.Errorf("closed to writes until it is opened again: %w", err)
+		return nil, s.broken
+	}
+	return db, nil
+}
+
+func (s *Store) syncFolder() error {
 	if s.fast {
 		return nil
 	}
 	d, err := os.Open(s.dir)
-	if err == nil {
-		err = errors.Join(d.Sync(), d.Close())
-	}
 	if err != nil {
-		// Which of two files a crash would leave is open: nothing more may be
-		// acknowledged.
-		s.broken = fmt.Errorf("sync queue folder: %w", err)
+		return err
 	}
-	return s.broken
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
