@@ -193,6 +193,9 @@ func (c *conn) acknowledged(frame []byte) error {
 		return err
 	}
 	s := c.session
+	if a.Type != mqtt.TypePuback && c.loop.b.cfg.Profile == AWS {
+		return &mqtt.Error{Code: mqtt.ProtocolError, Detail: a.Type.String() + " without QoS 2"}
+	}
 	if a.Type == mqtt.TypePubrel {
 		return c.pubrel(a)
 	}
@@ -205,6 +208,8 @@ func (c *conn) acknowledged(frame []byte) error {
 	}
 	f := &s.flights[i]
 	switch {
+	case (a.Type == mqtt.TypePuback) == (f.qos == 2):
+		return &mqtt.Error{Code: mqtt.ProtocolError, Detail: a.Type.String() + " of a message of another QoS"}
 	case a.Type == mqtt.TypePubrec && !a.Code.Failed():
 		f.released = true
 		c.loop.keepReleased(s, f)

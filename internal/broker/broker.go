@@ -37,11 +37,12 @@ type Broker struct {
 	changes   [changesKept]iot.Change
 	sweeps    []atomic.Bool // of each loop: it is about to judge its connections anew
 
-	open    atomic.Int64 // connections
-	next    atomic.Uint64
-	closing atomic.Bool
-	quiet   atomic.Bool // nothing comes from other loops any more
-	once    sync.Once
+	open     atomic.Int64 // connections
+	arrivals atomic.Uint64
+	calm     calm
+	closing  atomic.Bool
+	quiet    atomic.Bool // nothing comes from other loops any more
+	once     sync.Once
 
 	judges  chan struct{} // bounds who judges a CONNECT at the same time
 	judged  sync.WaitGroup
@@ -127,7 +128,7 @@ func (b *Broker) Attach(nc net.Conn, a Attachment) {
 		_ = nc.Close()
 		return
 	}
-	l := b.loops[b.next.Add(1)%uint64(len(b.loops))]
+	l := b.loops[b.arrivals.Add(1)%uint64(len(b.loops))]
 	now := b.cfg.Now()
 	c := &conn{
 		loop: l, fd: -1, peer: &a.Peer, lastSeen: now.Unix(),

@@ -598,14 +598,32 @@ func (c *conn) endWith(code mqtt.ReasonCode, reason, detail string) {
 	told := false
 	if c.state == stateOpen && c.version == mqtt.V5 && code.In(mqtt.TypeDisconnect, mqtt.Server) {
 		d := mqtt.Disconnect{Code: code}
-		if detail != "" && !c.noProblem {
-			d.Properties, _ = d.Properties.Add(mqtt.Property{ID: mqtt.ReasonString, Value: []byte(clip(detail))})
+		if !c.noProblem {
+			d.Properties = reasonString(detail)
 		}
-		if out, err := d.Append(c.output(), c.version); err == nil && !c.tooLarge(len(out)-len(c.out)) {
-			c.out, told = out, true
+		if told = c.say(&d); !told {
+			told = c.say(&mqtt.Disconnect{Code: code})
 		}
 	}
 	c.finish(told, reason)
+}
+
+// say appends a packet, if it is not larger than the client takes.
+func (c *conn) say(p mqtt.Packet) bool {
+	out, err := p.Append(c.output(), c.version)
+	if err != nil || c.tooLarge(len(out)-len(c.out)) {
+		return false
+	}
+	c.out = out
+	return true
+}
+
+// reasonString is a reason for people; none for "".
+func reasonString(detail string) (p mqtt.Properties) {
+	if detail != "" {
+		p, _ = p.Add(mqtt.Property{ID: mqtt.ReasonString, Value: []byte(clip(detail))})
+	}
+	return p
 }
 
 // finish ends a connection, after the client has read what it was told.

@@ -41,6 +41,7 @@ func (c *conn) connect(frame []byte) {
 	d := mqtt.Decoder{From: mqtt.Client, Limits: c.loop.b.decoder(mqtt.V311).Limits}
 	err := r.p.Decode(&d, bytes.Clone(frame))
 	c.version = r.p.Version
+	c.maxPacket = r.p.Properties.Number(mqtt.MaximumPacketSize, 0)
 	if err == nil {
 		err = r.settle(c.loop)
 	}
@@ -201,11 +202,12 @@ func (c *conn) refuse(code mqtt.ReasonCode, detail string) {
 	}
 	if c.version != 0 && code.In(mqtt.TypeConnack, mqtt.Server) {
 		a := mqtt.Connack{Code: code}
-		if detail != "" && c.version == mqtt.V5 {
-			a.Properties, _ = a.Properties.Add(mqtt.Property{ID: mqtt.ReasonString, Value: []byte(clip(detail))})
+		if c.version == mqtt.V5 {
+			a.Properties = reasonString(detail)
 		}
-		out, err := a.Append(c.output(), c.version)
-		c.out, told = out, err == nil
+		if told = c.say(&a); !told {
+			told = c.say(&mqtt.Connack{Code: code})
+		}
 	}
 	if detail != "" {
 		b.log.LogAttrs(context.Background(), slog.LevelInfo, "mqtt connection refused",

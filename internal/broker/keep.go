@@ -329,7 +329,7 @@ func (l *loop) keepSessionFor(s *session, w *waiter) {
 	if s.conn == nil {
 		r.Left = l.sec
 	}
-	for _, sub := range s.subs {
+	for _, sub := range s.subs.list {
 		r.Subs = append(r.Subs, subRecord{Filter: sub.filter, Options: byte(sub.options), ID: sub.id})
 	}
 	value, err := json.Marshal(&r)

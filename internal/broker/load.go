@@ -134,6 +134,9 @@ func (b *Broker) readMessage(id uint64) (m *message, err error) {
 
 // discard deletes a queue, and the messages that nothing else names.
 func (l *loop) discard(key uint64) {
+	if l.ending { // the next start finds that it is nobody's
+		return
+	}
 	l.b.reading.Go(func() {
 		l.b.readers <- struct{}{}
 		defer func() { <-l.b.readers }()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -312,6 +313,32 @@ func (l *loop) tidy() {
 	l.buffers.tidy()
 	if l.sec%60 == 0 {
 		l.forgetPast()
+	}
+	if l.index == 0 && !l.ending {
+		l.calmDown()
+	}
+}
+
+// calm gives memory back to the system when a storm of connections is over:
+// what handshakes leave behind is otherwise kept for minutes.
+type calm struct {
+	seen, freed uint64 // arrivals: last second, and when memory was given back last
+	running     atomic.Bool
+}
+
+// stormSize is how many connections make it worth while.
+const stormSize = 500
+
+func (l *loop) calmDown() {
+	c, arrivals := &l.b.calm, l.b.arrivals.Load()
+	quiet := arrivals == c.seen
+	c.seen = arrivals
+	if quiet && arrivals-c.freed >= stormSize && !c.running.Swap(true) {
+		c.freed = arrivals
+		l.b.reading.Go(func() {
+			debug.FreeOSMemory()
+			c.running.Store(false)
+		})
 	}
 }
 

@@ -186,7 +186,10 @@ func (l *loop) give(o *outgoing, r *route) {
 // giveTo gives a message to one session.
 func (l *loop) giveTo(o *outgoing, t *target, generation uint64) {
 	s := t.s
-	if s.gone || t.noLocal && o.from == s {
+	if t.noLocal && o.from == s {
+		t = t.own
+	}
+	if s.gone || t == nil {
 		return
 	}
 	c := s.conn

@@ -155,10 +155,7 @@ func (l *loop) sendRetained(s *session, fresh []newSubscription) {
 		for _, m := range l.b.retained.matching(sub.topic, l.b.cfg.Profile, l.sec) {
 			o := l.view(m)
 			o.stored = true
-			t := target{s: s, qos: sub.options.QoS()}
-			if sub.id != 0 {
-				t.ids = []uint32{sub.id}
-			}
+			t := sub.target()
 			l.giveTo(o, &t, l.b.access.Load())
 			if s.conn == nil {
 				return

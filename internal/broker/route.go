@@ -29,8 +29,9 @@ type target struct {
 	s       *session
 	qos     mqtt.QoS
 	keep    bool // retain as published
-	noLocal bool
 	ids     []uint32
+	noLocal bool    // one of its subscriptions does not want its own messages
+	own     *target // how it gets its own by the others; nil for not at all
 
 	judgement uint64 // the conn.judgement that receive is of; 0 for none
 	receive   bool
@@ -93,23 +94,45 @@ func (l *loop) wants(topic []byte) (found, durable bool) {
 
 // add adds a subscription. A session that matches by several gets one message.
 func (r *route) add(sub *subscription, places map[*session]int) {
-	t := target{
-		s: sub.session, qos: sub.options.QoS(), keep: sub.options.RetainAsPublished(), noLocal: sub.options.NoLocal(),
+	t := sub.target()
+	i, found := places[sub.session]
+	if !found {
+		i = len(r.targets)
+		places[sub.session] = i
+		r.targets = append(r.targets, t)
 	}
+	have := &r.targets[i]
+	switch own := have.own; {
+	case sub.options.NoLocal():
+		if !have.noLocal && found {
+			before := *have
+			have.own = &before
+		}
+		have.noLocal = true
+	case own != nil:
+		own.join(&t)
+	case have.noLocal:
+		have.own = &t
+	}
+	if found {
+		have.join(&t)
+	}
+}
+
+// target is the session as the subscription alone would have it.
+func (sub *subscription) target() target {
+	t := target{s: sub.session, qos: sub.options.QoS(), keep: sub.options.RetainAsPublished()}
 	if sub.id != 0 {
 		t.ids = []uint32{sub.id}
 	}
-	i, found := places[sub.session]
-	if !found {
-		places[sub.session] = len(r.targets)
-		r.targets = append(r.targets, t)
-		return
-	}
-	have := &r.targets[i]
-	have.qos = max(have.qos, t.qos)
-	have.keep = have.keep || t.keep
-	have.noLocal = have.noLocal && t.noLocal
-	have.ids = append(slices.Clip(have.ids), t.ids...)
+	return t
+}
+
+// join adds what another subscription of the session asks for.
+func (t *target) join(other *target) {
+	t.qos = max(t.qos, other.qos)
+	t.keep = t.keep || other.keep
+	t.ids = append(slices.Clip(t.ids), other.ids...)
 }
 
 // outgoing is a message on its way through a loop.

@@ -35,7 +35,7 @@ type session struct {
 	wait       int64  // when the timer is to look
 	will       *will  // that waits for its delay
 
-	subs     map[string]*subscription
+	subs     subscriptions
 	received map[uint16]struct{} // QoS 2 messages of the client that are not released yet
 
 	// Messages for the client: those on the way, in the order of sending, then
@@ -59,6 +59,7 @@ type session struct {
 // flight is a message on its way to the client.
 type flight struct {
 	id       uint16
+	qos      mqtt.QoS
 	released bool   // QoS 2: PUBREC has come, PUBREL was sent
 	e        *entry // nil where nothing would send it again
 }
@@ -83,6 +84,48 @@ type subscription struct {
 	group   *group // nil where it is not shared
 	options mqtt.SubscribeOptions
 	id      uint32 // subscription identifier; 0 for none
+}
+
+// subscriptions are those of a session: most have few.
+type subscriptions struct {
+	list   []*subscription
+	byName map[string]*subscription // once there are many
+}
+
+// manySubscriptions is from how many on they are looked up in a map.
+const manySubscriptions = 16
+
+func (x *subscriptions) find(filter string) *subscription {
+	if x.byName != nil {
+		return x.byName[filter]
+	}
+	for _, sub := range x.list {
+		if sub.filter == filter {
+			return sub
+		}
+	}
+	return nil
+}
+
+func (x *subscriptions) add(sub *subscription) {
+	if x.list == nil {
+		x.list = make([]*subscription, 0, 1)
+	}
+	x.list = append(x.list, sub)
+	switch {
+	case x.byName != nil:
+		x.byName[sub.filter] = sub
+	case len(x.list) > manySubscriptions:
+		x.byName = make(map[string]*subscription, 2*manySubscriptions)
+		for _, sub := range x.list {
+			x.byName[sub.filter] = sub
+		}
+	}
+}
+
+func (x *subscriptions) remove(sub *subscription) {
+	x.list = without(x.list, sub)
+	delete(x.byName, sub.filter)
 }
 
 // ring is a queue of entries.
@@ -178,7 +221,7 @@ func (s *session) offer(o *outgoing, t *target, qos mqtt.QoS, e *entry) {
 			e = s.newEntry(o, t, qos) // memory alone keeps it
 		}
 		if c.send(o, &delivery{qos: qos, id: id, retain: o.keepsRetain(t), ids: t.ids}) {
-			s.flights = append(s.flights, flight{id: id, e: e})
+			s.flights = append(s.flights, flight{id: id, qos: qos, e: e})
 			s.loop.keepFlight(s, e, id)
 		} else if e != nil {
 			s.forget(e)
@@ -268,7 +311,7 @@ func (s *session) sendEntry(e *entry) {
 	o := l.view(e.m)
 	switch {
 	case e.freed:
-		s.flights = append(s.flights, flight{id: e.id, released: true, e: e})
+		s.flights = append(s.flights, flight{id: e.id, qos: 2, released: true, e: e})
 		c.out = mqtt.AppendAck(c.output(), mqtt.TypePubrel, e.id)
 		return
 	case e.m.expired(l.sec):
@@ -281,7 +324,7 @@ func (s *session) sendEntry(e *entry) {
 			id = s.packetID()
 		}
 		if c.send(o, &delivery{qos: e.qos, id: id, retain: e.retain, dup: e.dup, ids: e.ids}) {
-			s.flights = append(s.flights, flight{id: id, e: e})
+			s.flights = append(s.flights, flight{id: id, qos: e.qos, e: e})
 			l.keepFlight(s, e, id)
 			return
 		}
@@ -391,11 +434,11 @@ func (l *loop) endSession(s *session) {
 		s.will = nil
 		l.publishWill(s, w)
 	}
-	n := len(s.subs)
-	for _, sub := range s.subs {
-		s.remove(sub)
-	}
-	if n > 0 {
+	if len(s.subs.list) > 0 {
+		for _, sub := range s.subs.list {
+			s.unlink(sub)
+		}
+		s.subs = subscriptions{}
 		l.b.subscriptions.Add(1)
 	}
 	l.forgetSession(s)
@@ -409,7 +452,7 @@ func (l *loop) endSession(s *session) {
 
 // setPersistent says whether the session outlives its connection.
 func (s *session) setPersistent(yes bool) {
-	if s.persistent.Swap(yes) != yes && len(s.subs) > 0 {
+	if s.persistent.Swap(yes) != yes && len(s.subs.list) > 0 {
 		s.loop.b.subscriptions.Add(1) // routes count them
 	}
 }

@@ -78,11 +78,8 @@ func (g *group) choose(keep bool, not []*session) (*target, *loop) {
 	if sub == nil {
 		return nil, nil
 	}
-	t := &target{s: sub.session, qos: sub.options.QoS(), keep: sub.options.RetainAsPublished()}
-	if sub.id != 0 {
-		t.ids = []uint32{sub.id}
-	}
-	return t, sub.session.loop
+	t := sub.target()
+	return &t, sub.session.loop
 }
 
 // pick takes any member that will do.

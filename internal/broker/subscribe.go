@@ -82,12 +82,11 @@ func (c *conn) subscribeTo(x *mqtt.Subscription, id uint32) (code mqtt.ReasonCod
 	if options.QoS() == 2 && l.b.cfg.Profile == AWS {
 		options = options&^3 | 1
 	}
-	sub, existed = s.subs[r.Name]
-	if existed {
+	if sub = s.subs.find(r.Name); sub != nil {
 		s.change(sub, options, id)
 		return mqtt.ReasonCode(options.QoS()), sub, true
 	}
-	if limit := l.b.cfg.Limits.Subscriptions; limit > 0 && len(s.subs) >= limit {
+	if limit := l.b.cfg.Limits.Subscriptions; limit > 0 && len(s.subs.list) >= limit {
 		l.b.observer.Limit("subscriptions")
 		return mqtt.QuotaExceeded, nil, false
 	}
@@ -105,10 +104,7 @@ func (s *session) add(filter string, options mqtt.SubscribeOptions, id uint32) *
 	} else {
 		l.subs.add(sub.topic, sub)
 	}
-	if s.subs == nil {
-		s.subs = make(map[string]*subscription, 1)
-	}
-	s.subs[filter] = sub
+	s.subs.add(sub)
 	return sub
 }
 
@@ -123,12 +119,17 @@ func (s *session) change(sub *subscription, options mqtt.SubscribeOptions, id ui
 
 // remove ends a subscription.
 func (s *session) remove(sub *subscription) {
+	s.unlink(sub)
+	s.subs.remove(sub)
+}
+
+// unlink has no more messages come to a subscription.
+func (s *session) unlink(sub *subscription) {
 	if sub.group != nil {
 		s.loop.b.groups.leave(sub)
 	} else {
 		s.loop.subs.remove(sub.topic, sub)
 	}
-	delete(s.subs, sub.filter)
 }
 
 // unsubscribe handles an UNSUBSCRIBE.
@@ -141,8 +142,8 @@ func (c *conn) unsubscribe(frame []byte) error {
 	a := mqtt.Unsuback{ID: p.ID}
 	var topics []string
 	for i := range p.Filters {
-		sub, ok := s.subs[string(p.Filters[i].Text)]
-		if !ok {
+		sub := s.subs.find(string(p.Filters[i].Text))
+		if sub == nil {
 			a.Codes = append(a.Codes, mqtt.NoSubscriptionExisted)
 			continue
 		}

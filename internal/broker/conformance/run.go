@@ -139,8 +139,9 @@ func (r *run) resolve(st *step) []arg {
 		return st.args
 	}
 	list := slices.Clone(st.args)
+	connects := st.verb == "connect" || len(list) > 0 && list[0].value == "connect" // by a client identifier
 	for i := range list {
-		if name, ok := strings.CutPrefix(list[i].value, "$"); ok && list[i].name == "id" {
+		if name, ok := strings.CutPrefix(list[i].value, "$"); ok && list[i].name == "id" && !connects {
 			list[i].value = strconv.Itoa(int(r.vars[name]))
 		}
 	}
