@@ -38,7 +38,7 @@ type Broker struct {
 	sweeps    []atomic.Bool // of each loop: it is about to judge its connections anew
 
 	open     atomic.Int64 // connections
-	arrivals atomic.Uint64
+	arrivals atomic.Uint64 // connections and subscriptions that were made
 	calm     calm
 	closing  atomic.Bool
 	quiet    atomic.Bool // nothing comes from other loops any more

@@ -40,6 +40,7 @@ func (c *conn) subscribe(frame []byte) error {
 		}
 	}
 	if len(fresh) > 0 {
+		l.b.arrivals.Add(1)
 		l.b.subscriptions.Add(1)
 		l.subscribed(c, "subscribed", topics)
 	}

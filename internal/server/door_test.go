@@ -393,7 +393,7 @@ func TestDoorSurvivesPassingFailures(t *testing.T) {
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ files, http, mqtt int64 }{
-		{256, 64, 64}, {1024, 192, 192}, {20_000, 4936, 4936}, {65_536, 10_000, 35_280}, {1 << 20, 10_000, 1_018_320},
+		{256, 64, 64}, {1024, 96, 480}, {20_000, 2468, 12_340}, {65_536, 8160, 40_800}, {1 << 20, 10_000, 1_018_320},
 	} {
 		if h, m := connLimitOf(c.files), mqttConnLimit(c.files); h != c.http || m != c.mqtt {
 			t.Errorf("%d descriptors: %d for HTTP and %d for MQTT, want %d and %d", c.files, h, m, c.http, c.mqtt)

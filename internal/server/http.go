@@ -49,16 +49,16 @@ func limitConns(s *http.Server, limit int64) {
 	}
 }
 
-// connLimit is how many connections each of the two HTTP servers may have: a
-// quarter of the descriptors that there are. Another is for files, the last for
-// MQTT. Package os has raised the soft limit to the hard one.
+// connLimit is how many connections each of the two HTTP servers may have: an
+// eighth of the descriptors that there are. Another is for files, the rest for
+// MQTT, whose connections stay. Package os has raised the soft limit to the hard one.
 func connLimit() int64 { return connLimitOf(descriptors()) }
 
 func connLimitOf(files int64) int64 {
-	if files > 4*maxConns+keptFiles {
+	if files > 8*maxConns+keptFiles {
 		return maxConns
 	}
-	return max(minConns, (files-keptFiles)/4)
+	return max(minConns, (files-keptFiles)/8)
 }
 
 // mqttConnLimit is how many MQTT connections there may be: what HTTP and files leave.
