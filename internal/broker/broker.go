@@ -37,7 +37,7 @@ type Broker struct {
 	changes   [changesKept]iot.Change
 	sweeps    []atomic.Bool // of each loop: it is about to judge its connections anew
 
-	open     atomic.Int64 // connections
+	open     atomic.Int64  // connections
 	arrivals atomic.Uint64 // connections and subscriptions that were made
 	calm     calm
 	closing  atomic.Bool

@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/sekisho-iot/sekisho/internal/mqtt"
 )
 
@@ -115,7 +113,7 @@ func (l *loop) run() {
 }
 
 // ready handles what the poller announced.
-func (l *loop) ready(events []unix.EpollEvent) {
+func (l *loop) ready(events []pollEvent) {
 	for i := range events {
 		e := &events[i]
 		fd := int(e.Fd)
@@ -133,14 +131,14 @@ func (l *loop) ready(events []unix.EpollEvent) {
 // handle handles what the poller announced of one connection.
 func (c *conn) handle(events uint32) {
 	defer c.rescue()
-	if events&unix.EPOLLOUT != 0 {
+	if events&canWrite != 0 {
 		c.writable()
 	}
 	switch {
 	case c.state == stateClosed:
-	case events&(unix.EPOLLIN|unix.EPOLLRDHUP) != 0 && !c.paused:
+	case events&canRead != 0 && !c.paused:
 		c.readable()
-	case events&(unix.EPOLLERR|unix.EPOLLHUP) != 0:
+	case events&hungUp != 0:
 		c.lost(nil)
 	}
 }

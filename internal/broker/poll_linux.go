@@ -12,11 +12,21 @@ import (
 // pollable says that connections can be parked: their descriptors are polled.
 const pollable = true
 
+// pollEvent is what one descriptor is ready for.
+type pollEvent = unix.EpollEvent
+
+// What descriptors are ready for.
+const (
+	canRead  = unix.EPOLLIN | unix.EPOLLRDHUP
+	canWrite = unix.EPOLLOUT
+	hungUp   = unix.EPOLLERR | unix.EPOLLHUP
+)
+
 // poller waits for descriptors to become ready, or for somebody to wake it.
 type poller struct {
 	epoll  int
 	event  int // an eventfd
-	events []unix.EpollEvent
+	events []pollEvent
 }
 
 func newPoller() (*poller, error) {
@@ -29,7 +39,7 @@ func newPoller() (*poller, error) {
 		_ = unix.Close(ep)
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
-	p := &poller{epoll: ep, event: ev, events: make([]unix.EpollEvent, 512)}
+	p := &poller{epoll: ep, event: ev, events: make([]pollEvent, 512)}
 	return p, p.control(unix.EPOLL_CTL_ADD, ev, unix.EPOLLIN)
 }
 
@@ -40,10 +50,10 @@ func (p *poller) control(op, fd int, events uint32) error {
 // interest is what a connection waits for.
 func interest(read, write bool) (events uint32) {
 	if read {
-		events |= unix.EPOLLIN | unix.EPOLLRDHUP
+		events |= canRead
 	}
 	if write {
-		events |= unix.EPOLLOUT
+		events |= canWrite
 	}
 	return events
 }
@@ -59,7 +69,7 @@ func (p *poller) change(fd int, read, write bool) error {
 func (p *poller) remove(fd int) { _ = p.control(unix.EPOLL_CTL_DEL, fd, 0) }
 
 // wait returns what is ready, after at most d; a negative d waits for ever.
-func (p *poller) wait(d time.Duration) ([]unix.EpollEvent, error) {
+func (p *poller) wait(d time.Duration) ([]pollEvent, error) {
 	ms := -1
 	if d >= 0 {
 		ms = int((d + time.Millisecond - 1) / time.Millisecond)
