@@ -98,7 +98,7 @@ func (x *variant) run(ctx context.Context, s *conformance.Script, v mqtt.Version
 	if err != nil {
 		return err
 	}
-	clock := &fakeClock{now: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)}
+	clock := &fakeClock{now: time.Date(2027, 1, 1, 0, 0, 0, 900_000_000, time.UTC)}
 	b, err := broker.New(ctx, broker.Config{
 		Profile: x.profile, Streams: x.streams, Limits: limits, Loops: 2, Access: guard{},
 		Logger: slog.New(slog.DiscardHandler), Now: clock.Now, Rand: rand.Reader,
