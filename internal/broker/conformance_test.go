@@ -18,13 +18,30 @@ import (
 	"github.com/sekisho-iot/sekisho/internal/mqtt"
 )
 
-// variants are the brokers that the scripts run against.
-func variants() map[string]broker.Config {
-	return map[string]broker.Config{
-		"aws":      {Profile: broker.AWS},
-		"standard": {Profile: broker.Standard},
-		"streams":  {Profile: broker.Standard, Streams: true}, // as where nothing can be polled
+// variant is a broker that the scripts run against, and how they connect.
+type variant struct {
+	name      string
+	profile   broker.Profile
+	streams   bool // as where nothing can be polled
+	webSocket bool
+}
+
+func variants() []variant {
+	return []variant{
+		{name: "aws", profile: broker.AWS},
+		{name: "standard", profile: broker.Standard},
+		{name: "streams", profile: broker.Standard, streams: true},
+		{name: "websocket", profile: broker.Standard, webSocket: true},
+		{name: "websocket streams", profile: broker.AWS, webSocket: true, streams: true},
 	}
+}
+
+// profileName is what scripts call the profile.
+func (v *variant) profileName() string {
+	if v.profile == broker.AWS {
+		return "aws"
+	}
+	return "standard"
 }
 
 // outcome is that of one run of a script.
@@ -37,23 +54,20 @@ type outcome struct {
 // broker in both profiles. They wait more than they work, so many run at once.
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	all := scripts(t)
 	gate := make(chan struct{}, 32)
 	var outcomes []outcome
-	for name, cfg := range variants() {
-		profile := map[broker.Profile]string{broker.AWS: "aws", broker.Standard: "standard"}[cfg.Profile]
-		for i := range all {
-			s := &all[i]
-			if !s.Runs(profile) {
+	for _, s := range scripts(t) {
+		for _, x := range variants() {
+			if !s.Runs(x.profileName()) {
 				continue
 			}
 			for _, v := range s.Versions {
-				o := outcome{fmt.Sprintf("%s %s %s", name, s.Title(), v), make(chan error, 1)}
+				o := outcome{fmt.Sprintf("%s %s %s", x.name, s.Title(), v), make(chan error, 1)}
 				outcomes = append(outcomes, o)
 				go func() {
 					gate <- struct{}{}
 					defer func() { <-gate }()
-					o.err <- inProcess(t.Context(), cfg, s, v, profile)
+					o.err <- x.run(t.Context(), &s, v)
 				}()
 			}
 		}
@@ -76,18 +90,19 @@ func scripts(tb testing.TB) []conformance.Script {
 	return all
 }
 
-// inProcess runs a script against a broker of its own, over TCP. Time stands
-// still but for the script's clock steps; a client may connect as often as it
-// likes unless the script says otherwise.
-func inProcess(ctx context.Context, cfg broker.Config, s *conformance.Script, v mqtt.Version, profile string) error {
-	limits, err := limitsOf(cfg.Profile, s.Limits)
+// run runs a script against a broker of its own, over TCP. Time stands still
+// but for the script's clock steps; a client may connect as often as it likes
+// unless the script says otherwise.
+func (x *variant) run(ctx context.Context, s *conformance.Script, v mqtt.Version) error {
+	limits, err := limitsOf(x.profile, s.Limits)
 	if err != nil {
 		return err
 	}
-	clock := &fakeClock{now: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)}
-	cfg.Limits, cfg.Loops, cfg.Access = limits, 2, guard{}
-	cfg.Logger, cfg.Now, cfg.Rand = slog.New(slog.DiscardHandler), clock.Now, rand.Reader
-	b, err := broker.New(ctx, cfg)
+	clock := &fakeClock{now: time.Date(2027, 1, 1, 0, 0, 0, 900_000_000, time.UTC)}
+	b, err := broker.New(ctx, broker.Config{
+		Profile: x.profile, Streams: x.streams, Limits: limits, Loops: 2, Access: guard{},
+		Logger: slog.New(slog.DiscardHandler), Now: clock.Now, Rand: rand.Reader,
+	})
 	if err != nil {
 		return err
 	}
@@ -96,15 +111,13 @@ func inProcess(ctx context.Context, cfg broker.Config, s *conformance.Script, v 
 		return errors.Join(err, b.Close())
 	}
 	var accepting sync.WaitGroup
-	accepting.Go(func() { attach(b, l) })
+	accepting.Go(func() { x.attach(b, l) })
 	err = s.Run(ctx, v, &conformance.Target{
-		Conditions: []string{profile},
-		Dial: func(ctx context.Context) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
-		},
-		Clock:   func(d time.Duration) error { clock.advance(d); b.Nudge(); return nil },
-		Timeout: 5 * time.Second,
-		Quiet:   60 * time.Millisecond,
+		Conditions: []string{x.profileName()},
+		Dial:       func(ctx context.Context) (net.Conn, error) { return x.dial(ctx, l.Addr()) },
+		Clock:      func(d time.Duration) error { clock.advance(d); b.Nudge(); return nil },
+		Timeout:    5 * time.Second,
+		Quiet:      60 * time.Millisecond,
 	})
 	_ = l.Close()
 	accepting.Wait()
@@ -112,13 +125,58 @@ func inProcess(ctx context.Context, cfg broker.Config, s *conformance.Script, v 
 }
 
 // attach hands over what connects until the listener ends.
-func attach(b *broker.Broker, l net.Listener) {
+func (x *variant) attach(b *broker.Broker, l net.Listener) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
 			return
 		}
-		b.Attach(c, broker.Attachment{Peer: broker.Peer{SourceIP: "127.0.0.1"}})
+		b.Attach(c, broker.Attachment{Peer: broker.Peer{SourceIP: "127.0.0.1"}, WebSocket: x.webSocket})
+	}
+}
+
+func (x *variant) dial(ctx context.Context, addr net.Addr) (net.Conn, error) {
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", addr.String())
+	if err == nil && x.webSocket {
+		return newWebSocket(c), nil
+	}
+	return c, err
+}
+
+// TestWebSocketText sends a CONNECT in a text message, which ends the connection.
+func TestWebSocketText(t *testing.T) {
+	t.Parallel()
+	connect := "\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a"
+	for first, answered := range map[byte]bool{0x82: true, 0x81: false} {
+		b, err := broker.New(t.Context(), broker.Config{
+			Limits: broker.AWSLimits(), Access: guard{}, Logger: slog.New(slog.DiscardHandler), Now: time.Now, Rand: rand.Reader,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := variant{webSocket: true}
+		var accepting sync.WaitGroup
+		accepting.Go(func() { x.attach(b, l) })
+		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write(frame(first, []byte(connect))); err != nil {
+			t.Fatal(err)
+		}
+		n, err := newWebSocket(c).Read(make([]byte, 4))
+		if (err == nil && n > 0) != answered {
+			t.Errorf("first byte %#x: %d bytes, %v", first, n, err)
+		}
+		_ = errors.Join(c.Close(), l.Close())
+		accepting.Wait()
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
