@@ -131,8 +131,8 @@ func (b *Broker) Attach(nc net.Conn, a Attachment) {
 	l := b.loops[b.arrivals.Add(1)%uint64(len(b.loops))]
 	now := b.cfg.Now()
 	c := &conn{
-		loop: l, fd: -1, peer: &a.Peer, lastSeen: now.Unix(),
-		deadline: now.Add(max(b.cfg.Limits.ConnectTimeout, time.Second)).Unix(),
+		loop: l, fd: -1, peer: &a.Peer, lastSeen: roundUp(now),
+		deadline: roundUp(now.Add(max(b.cfg.Limits.ConnectTimeout, time.Second))),
 	}
 	if a.WebSocket {
 		c.ws = new(websocket)

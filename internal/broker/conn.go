@@ -165,7 +165,7 @@ func (c *conn) feed(n int) {
 	l := c.loop
 	data := l.data[:len(l.data)+n]
 	if n > 0 {
-		c.lastSeen = l.sec
+		c.lastSeen = l.up
 	}
 	if c.state == stateLinger {
 		c.in = nil

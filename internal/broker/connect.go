@@ -392,7 +392,7 @@ func (c *conn) depart(reason string) {
 		return
 	}
 	if s.expiry != neverExpires {
-		s.expires = l.sec + int64(s.expiry)
+		s.expires = l.up + int64(s.expiry)
 	}
 	l.keepSession(s)
 	s.arm()

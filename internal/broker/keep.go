@@ -327,7 +327,7 @@ func (l *loop) keepSessionFor(s *session, w *waiter) {
 	}
 	r := sessionRecord{Key: s.key, ID: s.uuid, Version: s.version, Expiry: s.expiry}
 	if s.conn == nil {
-		r.Left = l.sec
+		r.Left = l.up
 	}
 	for _, sub := range s.subs.list {
 		r.Subs = append(r.Subs, subRecord{Filter: sub.filter, Options: byte(sub.options), ID: sub.id})

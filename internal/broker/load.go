@@ -200,7 +200,7 @@ func (b *Broker) restoreSession(id string, v []byte, now time.Time) (*session, e
 	s := &session{loop: l, id: id, key: r.Key, uuid: r.ID, version: r.Version, expiry: r.Expiry}
 	s.persistent.Store(r.Expiry > 0)
 	if r.Left == 0 { // it was there when the server ended
-		r.Left = now.Unix()
+		r.Left = roundUp(now)
 		s.suspect = b.cfg.Limits.Inflight
 	}
 	if r.Expiry != neverExpires {

@@ -20,7 +20,8 @@ type loop struct {
 	done  chan struct{}
 
 	now     time.Time
-	sec     int64
+	sec     int64 // now, in Unix seconds
+	up      int64 // now, rounded up: what begins now must not end early
 	tidied  int64
 	ending  bool
 	waiting bool // it has said good-bye and waits for the store
@@ -91,7 +92,11 @@ func (l *loop) post(x mail) bool {
 func (l *loop) clock() {
 	l.now = l.b.cfg.Now()
 	l.sec = l.now.Unix()
+	l.up = roundUp(l.now)
 }
+
+// roundUp is the first Unix second that is not before t.
+func roundUp(t time.Time) int64 { return t.Add(time.Second - 1).Unix() }
 
 // run is the loop's goroutine.
 func (l *loop) run() {

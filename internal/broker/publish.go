@@ -84,7 +84,7 @@ func (l *loop) expiry(p mqtt.Properties) int64 {
 	if limit := int64(l.b.cfg.Limits.MessageExpiry.Seconds()); limit > 0 {
 		n = min(max(n, 1), limit)
 	}
-	return l.sec + n
+	return l.up + n
 }
 
 // alias sets the topic of a PUBLISH that has a topic alias.

@@ -206,7 +206,7 @@ func (l *loop) delivery(o *outgoing, v mqtt.Version, qos mqtt.QoS) mqtt.Delivery
 	d := mqtt.Delivery{Version: v, QoS: qos, ID: 1}
 	if o.expires != 0 && v == mqtt.V5 {
 		d.HasExpiry = true
-		d.Expiry = uint32(max(0, o.expires-l.sec)) //nolint:gosec // made from 32 bits
+		d.Expiry = uint32(max(0, o.expires-l.up)) //nolint:gosec // made from 32 bits
 	}
 	return d
 }

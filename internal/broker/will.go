@@ -28,7 +28,7 @@ func (l *loop) willOf(s *session, w *will) {
 		l.publishWill(s, w)
 		return
 	}
-	w.at = l.sec + int64(min(w.delay, s.expiry))
+	w.at = l.up + int64(min(w.delay, s.expiry))
 	s.will = w
 }
 
