@@ -227,7 +227,7 @@ func TestWhoIsNotLetIn(t *testing.T) {
 		t.Errorf("a name below a public host: %q", got)
 	}
 	peer := broker.Peer{Certificate: good.id}
-	d.server.admission.bound(&peer)
+	d.server.admission.bound(t.Context(), &peer)
 	if want := time.Date(2049, 12, 31, 23, 59, 59, 0, time.UTC); !peer.Until.Equal(want) {
 		t.Errorf("a connection may last until %v, want %v", peer.Until, want)
 	}

@@ -72,11 +72,11 @@ func (a *admission) peer(ctx context.Context, c *tls.Conn) (broker.Peer, bool) {
 
 // bound notes when a peer's certificate expires: its connection ends then.
 // Whether it is any good is judged elsewhere.
-func (a *admission) bound(p *broker.Peer) {
+func (a *admission) bound(ctx context.Context, p *broker.Peer) {
 	if p.Certificate == "" {
 		return
 	}
-	if cert, err := a.certificates.Lookup(context.Background(), p.Certificate); err == nil {
+	if cert, err := a.certificates.Lookup(ctx, p.Certificate); err == nil {
 		p.Until = cert.NotAfter
 	}
 }

@@ -242,7 +242,7 @@ func (s *Server) openBroker(ctx context.Context, r *rooms) error {
 	}
 	s.stop(s.broker.Close)
 	s.attach = func(c net.Conn, a broker.Attachment) {
-		s.admission.bound(&a.Peer)
+		s.admission.bound(context.WithoutCancel(ctx), &a.Peer)
 		s.broker.Attach(tlsConn(c), a)
 	}
 	return nil
