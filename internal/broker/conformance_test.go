@@ -16,6 +16,7 @@ import (
 	"github.com/sekisho-iot/sekisho/internal/broker"
 	"github.com/sekisho-iot/sekisho/internal/broker/conformance"
 	"github.com/sekisho-iot/sekisho/internal/mqtt"
+	"github.com/sekisho-iot/sekisho/internal/queue"
 )
 
 // variant is a broker that the scripts run against, and how they connect.
@@ -24,6 +25,7 @@ type variant struct {
 	profile   broker.Profile
 	streams   bool // as where nothing can be polled
 	webSocket bool
+	stored    bool // with a store, so that acknowledgements wait
 }
 
 func variants() []variant {
@@ -33,6 +35,8 @@ func variants() []variant {
 		{name: "streams", profile: broker.Standard, streams: true},
 		{name: "websocket", profile: broker.Standard, webSocket: true},
 		{name: "websocket streams", profile: broker.AWS, webSocket: true, streams: true},
+		{name: "stored", profile: broker.Standard, stored: true},
+		{name: "aws stored", profile: broker.AWS, stored: true},
 	}
 }
 
@@ -99,8 +103,22 @@ func (x *variant) run(ctx context.Context, s *conformance.Script, v mqtt.Version
 		return err
 	}
 	clock := &fakeClock{now: time.Date(2027, 1, 1, 0, 0, 0, 900_000_000, time.UTC)}
+	var store broker.Store
+	if x.stored {
+		dir, err := os.MkdirTemp("", "sekisho-broker-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir) //nolint:errcheck // a test's folder
+		q, err := queue.Open(dir, queue.Options{Fast: true})
+		if err != nil {
+			return err
+		}
+		defer q.Close() //nolint:errcheck // after the broker
+		store = q
+	}
 	b, err := broker.New(ctx, broker.Config{
-		Profile: x.profile, Streams: x.streams, Limits: limits, Loops: 2, Access: guard{},
+		Store: store, Profile: x.profile, Streams: x.streams, Limits: limits, Loops: 2, Access: guard{},
 		Logger: slog.New(slog.DiscardHandler), Now: clock.Now, Rand: rand.Reader,
 	})
 	if err != nil {

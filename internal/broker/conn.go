@@ -563,7 +563,10 @@ func (c *conn) watch(by func(int64)) bool {
 	} else {
 		c.resume()
 	}
-	return true
+	if c.session.redelivered != nil { // its rate may allow more
+		c.session.pump()
+	}
+	return c.state == stateOpen
 }
 
 // lost ends a connection whose peer is gone.
