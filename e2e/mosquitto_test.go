@@ -80,7 +80,7 @@ func mosquitto(t *testing.T, binary string) *conformance.Target {
 	_ = l.Close()
 	dir := t.TempDir()
 	// The topics of conformance scripts that access denies; see package broker's test.
-	acl := "topic readwrite #\ntopic readwrite $other/#\ntopic deny deny/publish/#\ntopic deny deny/receive/#\n"
+	acl := "topic readwrite #\ntopic readwrite $other/#\ntopic readwrite $t/#\ntopic readwrite $TopicA/#\ntopic deny deny/publish/#\ntopic deny deny/receive/#\n"
 	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nacl_file %s\nmax_topic_alias 16\nuser root\n",
 		addr.Port, filepath.Join(dir, "acl"))
 	for name, data := range map[string]string{"acl": acl, "mosquitto.conf": conf} {
