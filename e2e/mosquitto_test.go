@@ -72,7 +72,7 @@ func judge(t *testing.T, note string, err error) {
 // mosquitto starts one and returns it as a target.
 func mosquitto(t *testing.T, binary string) *conformance.Target {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func mosquitto(t *testing.T, binary string) *conformance.Target {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command(binary, "-c", filepath.Join(dir, "mosquitto.conf"))
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), binary, "-c", filepath.Join(dir, "mosquitto.conf"))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -41,8 +41,8 @@ func variants() []variant {
 }
 
 // profileName is what scripts call the profile.
-func (v *variant) profileName() string {
-	if v.profile == broker.AWS {
+func (x *variant) profileName() string {
+	if x.profile == broker.AWS {
 		return "aws"
 	}
 	return "standard"

@@ -18,7 +18,7 @@ func build(kind string, a *args, v mqtt.Version, id uint16, client string) (mqtt
 	case "publish":
 		p = buildPublish(a, id)
 	case "puback", "pubrec", "pubrel", "pubcomp":
-		p = &mqtt.Ack{Type: types()[kind], ID: packetID(a, id), Code: mqtt.ReasonCode(a.number("code", 0)), Properties: a.properties("")}
+		p = &mqtt.Ack{Type: types()[kind], ID: packetID(a, id), Code: reasonCode(a), Properties: a.properties("")}
 	case "subscribe":
 		p = buildSubscribe(a, id)
 	case "unsubscribe":
@@ -30,9 +30,9 @@ func build(kind string, a *args, v mqtt.Version, id uint16, client string) (mqtt
 	case "pingreq", "pingresp":
 		p = &mqtt.Ping{Type: types()[kind]}
 	case "disconnect":
-		p = &mqtt.Disconnect{Code: mqtt.ReasonCode(a.number("code", 0)), Properties: a.properties("")}
+		p = &mqtt.Disconnect{Code: reasonCode(a), Properties: a.properties("")}
 	case "auth":
-		p = &mqtt.Auth{Code: mqtt.ReasonCode(a.number("code", 0)), Properties: a.properties("")}
+		p = &mqtt.Auth{Code: reasonCode(a), Properties: a.properties("")}
 	case "connack":
 		p = &mqtt.Connack{Properties: a.properties("")}
 	default:
@@ -48,6 +48,10 @@ func types() map[string]mqtt.PacketType {
 		all[strings.ToLower(t.String())] = t
 	}
 	return all
+}
+
+func reasonCode(a *args) mqtt.ReasonCode {
+	return mqtt.ReasonCode(a.number("code", 0)) //nolint:gosec // a test's own number
 }
 
 func packetID(a *args, id uint16) uint16 {
