@@ -23,10 +23,10 @@ TESTFLAGS ?=
 # RACE=-race adds the race detector to `make test`; it needs a C compiler.
 RACE ?=
 
-.PHONY: help build demo test e2e soak conformance bench lint fmt generate verify clients
+.PHONY: help build demo test e2e soak conformance conformance-mqtt bench lint fmt generate verify clients
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## write bin/sekisho
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/sekisho ./cmd/sekisho
@@ -49,6 +49,9 @@ soak: build clients $(GOTESTSUM) ## the long ones: crash rounds and every fuzz t
 
 conformance: build ## S3 clients that the end-to-end tests do not have (docs/conformance-s3.md)
 	e2e/conformance/run $(dir $(VENV))conformance
+
+conformance-mqtt: ## the suites of a checkout PAHO of paho.mqtt.testing (docs/conformance-mqtt.md)
+	e2e/conformance/mqtt $(PAHO)
 
 bench: build ## benchmark tables (docs/benchmarks.md)
 	$(GO) test -tags bench -count 1 -timeout 30m -v ./bench $(BENCHFLAGS)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the end-to-end tests need and this machine lacks: curl, openssl
-# and Ruby's aws-sdk-s3 by apt-get, the AWS CLI and boto3 into the virtual
+# Installs what the end-to-end tests need and this machine lacks: curl, openssl,
+# mosquitto and Ruby's aws-sdk-s3 by apt-get, the AWS CLI and boto3 into the virtual
 # environment VENV. What is already there is left alone.
 # usage: e2e/install.sh VENV
 set -euo pipefail
@@ -12,6 +12,7 @@ missing=()
 command -v curl >/dev/null || missing+=(curl ca-certificates)
 command -v openssl >/dev/null || missing+=(openssl)
 command -v jq >/dev/null || missing+=(jq)
+command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || missing+=(mosquitto)
 command -v ruby >/dev/null || missing+=(ruby)
 ruby -e 'require "aws-sdk-s3"' 2>/dev/null || missing+=(ruby-aws-sdk-s3)
 command -v python3 >/dev/null || missing+=(python3)

@@ -114,5 +114,6 @@ func peerOf(r *http.Request) broker.Peer {
 	if r.TLS != nil {
 		p.DomainName = r.TLS.ServerName
 	}
+	p.Plain = r.TLS == nil
 	return p
 }

@@ -123,7 +123,6 @@ func (e *PublishEndpoint) authorize(r *http.Request, topic string, retain bool) 
 	}
 	for i := range asks {
 		if !principal.Decide(&asks[i]).Allowed {
-			e.observer.Deny(dataService, asks[i].Action.String())
 			principal.Deny(&asks[i], "")
 			return forbidden()
 		}

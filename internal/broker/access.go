@@ -14,6 +14,7 @@ type Peer struct {
 	SourceIP    string            // a public listener's peer
 	SourceVPCE  string            // the closed network it came through
 	DomainName  string            // the host that the client named (SNI)
+	Plain       bool              // the connection is not encrypted: a WebSocket on loopback
 	Until       time.Time         // when the connection has to end: its credentials do; zero for never
 }
 

@@ -25,24 +25,24 @@ type variant struct {
 	profile   broker.Profile
 	streams   bool // as where nothing can be polled
 	webSocket bool
-	stored    bool // with a store, so that acknowledgements wait
+	stored    bool // the broker keeps sessions, queues and retained messages on disk
 }
 
 func variants() []variant {
 	return []variant{
 		{name: "aws", profile: broker.AWS},
 		{name: "standard", profile: broker.Standard},
+		{name: "aws stored", profile: broker.AWS, stored: true},
+		{name: "standard stored", profile: broker.Standard, stored: true},
 		{name: "streams", profile: broker.Standard, streams: true},
 		{name: "websocket", profile: broker.Standard, webSocket: true},
 		{name: "websocket streams", profile: broker.AWS, webSocket: true, streams: true},
-		{name: "stored", profile: broker.Standard, stored: true},
-		{name: "aws stored", profile: broker.AWS, stored: true},
 	}
 }
 
 // profileName is what scripts call the profile.
-func (v *variant) profileName() string {
-	if v.profile == broker.AWS {
+func (x *variant) profileName() string {
+	if x.profile == broker.AWS {
 		return "aws"
 	}
 	return "standard"
@@ -62,7 +62,7 @@ func TestConformance(t *testing.T) {
 	var outcomes []outcome
 	for _, s := range scripts(t) {
 		for _, x := range variants() {
-			if !s.Runs(x.profileName()) {
+			if !s.Runs(x.profileName()) || s.Restarts() && !x.stored {
 				continue
 			}
 			for _, v := range s.Versions {
@@ -71,7 +71,7 @@ func TestConformance(t *testing.T) {
 				go func() {
 					gate <- struct{}{}
 					defer func() { <-gate }()
-					o.err <- x.run(t.Context(), &s, v)
+					o.err <- x.run(t.Context(), t.TempDir(), &s, v)
 				}()
 			}
 		}
@@ -94,68 +94,91 @@ func scripts(tb testing.TB) []conformance.Script {
 	return all
 }
 
-// run runs a script against a broker of its own, over TCP. Time stands still
-// but for the script's clock steps; a client may connect as often as it likes
-// unless the script says otherwise.
-func (x *variant) run(ctx context.Context, s *conformance.Script, v mqtt.Version) error {
-	limits, err := limitsOf(x.profile, s.Limits)
+// run runs a script against a broker of its own.
+func (x *variant) run(ctx context.Context, dir string, s *conformance.Script, v mqtt.Version) error {
+	srv, err := x.newServer(dir, s.Limits)
 	if err != nil {
 		return err
 	}
-	clock := &fakeClock{now: time.Date(2027, 1, 1, 0, 0, 0, 900_000_000, time.UTC)}
-	var store broker.Store
-	if x.stored {
-		dir, err := os.MkdirTemp("", "sekisho-broker-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(dir) //nolint:errcheck // a test's folder
-		q, err := queue.Open(dir, queue.Options{Fast: true})
-		if err != nil {
-			return err
-		}
-		defer q.Close() //nolint:errcheck // after the broker
-		store = q
-	}
-	b, err := broker.New(ctx, broker.Config{
-		Store: store, Profile: x.profile, Streams: x.streams, Limits: limits, Loops: 2, Access: guard{},
-		Logger: slog.New(slog.DiscardHandler), Now: clock.Now, Rand: rand.Reader,
-	})
-	if err != nil {
+	if err := srv.start(ctx); err != nil {
 		return err
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return errors.Join(err, b.Close())
-	}
-	var accepting sync.WaitGroup
-	accepting.Go(func() { x.attach(b, l) })
 	err = s.Run(ctx, v, &conformance.Target{
 		Conditions: []string{x.profileName()},
-		Dial:       func(ctx context.Context) (net.Conn, error) { return x.dial(ctx, l.Addr()) },
-		Clock:      func(d time.Duration) error { clock.advance(d); b.Nudge(); return nil },
+		Dial:       srv.dial,
+		Clock:      func(d time.Duration) error { srv.clock.advance(d); srv.broker.Nudge(); return nil },
+		Restart:    func(ctx context.Context) error { return errors.Join(srv.stop(), srv.start(ctx)) },
 		Timeout:    5 * time.Second,
 		Quiet:      60 * time.Millisecond,
 	})
-	_ = l.Close()
-	accepting.Wait()
-	return errors.Join(err, b.Close())
+	return errors.Join(err, srv.stop())
+}
+
+// server serves a broker over TCP. Time stands still but for the script's clock
+// steps, and begins late in a second; a client may connect as often as it likes
+// unless the script says otherwise.
+type server struct {
+	*variant
+	dir       string
+	cfg       broker.Config
+	clock     *fakeClock
+	store     *queue.Store
+	broker    *broker.Broker
+	listener  net.Listener
+	accepting sync.WaitGroup
+}
+
+func (x *variant) newServer(dir string, named map[string]int) (*server, error) {
+	limits, err := limitsOf(x.profile, named)
+	clock := &fakeClock{now: time.Date(2027, 1, 1, 0, 0, 0, 900_000_000, time.UTC)}
+	return &server{variant: x, dir: dir, clock: clock, cfg: broker.Config{
+		Profile: x.profile, Streams: x.streams, Limits: limits, Loops: 2, Access: guard{},
+		Logger: slog.New(slog.DiscardHandler), Now: clock.Now, Rand: rand.Reader,
+	}}, err
+}
+
+func (s *server) start(ctx context.Context) (err error) {
+	if s.stored {
+		if s.store, err = queue.Open(s.dir, queue.Options{Fast: true}); err != nil {
+			return err
+		}
+		s.cfg.Store = s.store
+	}
+	if s.broker, err = broker.New(ctx, s.cfg); err != nil {
+		return err
+	}
+	if s.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0"); err != nil {
+		return err
+	}
+	s.accepting.Go(s.attach)
+	return nil
+}
+
+// stop ends it, as SIGTERM does.
+func (s *server) stop() error {
+	_ = s.listener.Close()
+	s.accepting.Wait()
+	err := s.broker.Close()
+	if s.stored {
+		err = errors.Join(err, s.store.Close())
+	}
+	return err
 }
 
 // attach hands over what connects until the listener ends.
-func (x *variant) attach(b *broker.Broker, l net.Listener) {
+func (s *server) attach() {
 	for {
-		c, err := l.Accept()
+		c, err := s.listener.Accept()
 		if err != nil {
 			return
 		}
-		b.Attach(c, broker.Attachment{Peer: broker.Peer{SourceIP: "127.0.0.1"}, WebSocket: x.webSocket})
+		s.broker.Attach(c, broker.Attachment{Peer: broker.Peer{SourceIP: "127.0.0.1"}, WebSocket: s.webSocket})
 	}
 }
 
-func (x *variant) dial(ctx context.Context, addr net.Addr) (net.Conn, error) {
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", addr.String())
-	if err == nil && x.webSocket {
+func (s *server) dial(ctx context.Context) (net.Conn, error) {
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", s.listener.Addr().String())
+	if err == nil && s.webSocket {
 		return newWebSocket(c), nil
 	}
 	return c, err
@@ -164,37 +187,29 @@ func (x *variant) dial(ctx context.Context, addr net.Addr) (net.Conn, error) {
 // TestWebSocketText sends a CONNECT in a text message, which ends the connection.
 func TestWebSocketText(t *testing.T) {
 	t.Parallel()
-	connect := "\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a"
+	srv, err := (&variant{webSocket: true}).newServer(t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	for first, answered := range map[byte]bool{0x82: true, 0x81: false} {
-		b, err := broker.New(t.Context(), broker.Config{
-			Limits: broker.AWSLimits(), Access: guard{}, Logger: slog.New(slog.DiscardHandler), Now: time.Now, Rand: rand.Reader,
-		})
+		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", srv.listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		x := variant{webSocket: true}
-		var accepting sync.WaitGroup
-		accepting.Go(func() { x.attach(b, l) })
-		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := c.Write(frame(first, []byte(connect))); err != nil {
+		if _, err := c.Write(frame(first, []byte("\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a"))); err != nil {
 			t.Fatal(err)
 		}
 		n, err := newWebSocket(c).Read(make([]byte, 4))
 		if (err == nil && n > 0) != answered {
 			t.Errorf("first byte %#x: %d bytes, %v", first, n, err)
 		}
-		_ = errors.Join(c.Close(), l.Close())
-		accepting.Wait()
-		if err := b.Close(); err != nil {
-			t.Error(err)
-		}
+		_ = c.Close()
+	}
+	if err := srv.stop(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -57,6 +57,7 @@ type conn struct {
 	lastSeen  int64 // when something came, in Unix seconds
 	deadline  int64 // when a connection that is not open ends
 	progress  int64 // when the socket took something
+	denied    int64 // when a denial was logged
 
 	timer *connTimer
 
@@ -70,7 +71,9 @@ type conn struct {
 	verdicts   map[string]verdicts
 	memo       memo
 
-	aliases  []string
+	aliases  []string          // what the client's topic aliases stand for
+	ours     map[string]uint16 // topic aliases towards the client
+	aliasMax uint16            // how many it takes
 	acks     []pendingAck
 	ackFirst uint64 // the number of acks[0]
 	will     *will

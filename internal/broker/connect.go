@@ -254,6 +254,9 @@ func (c *conn) admit(r *request) {
 	}
 }
 
+// maxOurAliases is how many topic aliases one client is sent at most.
+const maxOurAliases = 64
+
 // negotiate takes over what the client asks for.
 func (c *conn) negotiate(p *mqtt.Connect) {
 	limits := &c.loop.b.cfg.Limits
@@ -262,6 +265,9 @@ func (c *conn) negotiate(p *mqtt.Connect) {
 		c.window = min(c.window, int(p.Properties.Number(mqtt.ReceiveMaximum, 65535)))
 		c.maxPacket = p.Properties.Number(mqtt.MaximumPacketSize, 0)
 		c.noProblem = p.Properties.Number(mqtt.RequestProblemInformation, 1) == 0
+		if c.loop.b.cfg.Profile == Standard {
+			c.aliasMax = uint16(min(p.Properties.Number(mqtt.TopicAliasMaximum, 0), maxOurAliases)) //nolint:gosec // bounded
+		}
 	}
 	c.keepAlive = int64(p.KeepAlive)
 	if limits.KeepAliveMax > 0 && (c.keepAlive == 0 || c.keepAlive > int64(limits.KeepAliveMax.Seconds())) {
@@ -367,7 +373,7 @@ func (c *conn) disconnect(frame []byte) error {
 	if p.Code == mqtt.DisconnectWithWill {
 		reason = "CLIENT_INITIATED_DISCONNECT"
 	}
-	c.close(reason)
+	c.finish(false, reason)
 	return nil
 }
 

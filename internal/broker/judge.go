@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"log/slog"
+	"strings"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
 	"github.com/sekisho-iot/sekisho/internal/mqtt"
@@ -46,8 +47,13 @@ func (c *conn) judge(a Action, topic string) Verdict {
 			v.Allowed, reason = false, no.reason
 		}
 	}
-	if !v.Allowed {
+	switch {
+	case v.Allowed:
+	case v.Lasting || c.denied != c.loop.sec: // others come with every message
+		c.denied = c.loop.sec
 		c.deny(&r, reason)
+	default:
+		c.loop.b.observer.Deny(a.String())
 	}
 	if v.Lasting {
 		if c.verdicts == nil || len(c.verdicts) >= verdictsMax {
@@ -199,13 +205,12 @@ func (c *conn) concerned(ch iot.Change) bool {
 	switch ch.Kind {
 	case iot.ChangeBucket, iot.ChangeRoleAlias:
 		return false
-	case iot.ChangeThing:
-		return ch.ID == c.session.id || ch.ID == c.thing()
+	case iot.ChangeThing: // an identity may hang on a device's certificate and thing
+		return c.peer.Identity != nil || ch.ID == c.session.id || ch.ID == c.thing()
 	case iot.ChangeCertificate:
-		return iot.CertificateID(ch.ID) == c.peer.Certificate
+		return c.peer.Identity != nil || iot.CertificateID(ch.ID) == c.peer.Certificate
 	case iot.ChangePrincipal:
-		id := string(c.peer.Certificate)
-		return c.peer.Identity != nil || id != "" && len(ch.ID) >= len(id) && ch.ID[len(ch.ID)-len(id):] == id
+		return c.peer.Identity != nil || c.peer.Certificate != "" && strings.HasSuffix(ch.ID, string(c.peer.Certificate))
 	case iot.ChangeRole, iot.ChangeIAMPolicy, iot.ChangeUser, iot.ChangeAccessKey:
 		return c.peer.Identity != nil
 	case iot.ChangeIoTPolicy, iot.ChangeAll:

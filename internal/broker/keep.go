@@ -38,6 +38,30 @@ type sessionRecord struct {
 	Expiry  uint32       `json:"expiry"`
 	Left    int64        `json:"left,omitempty"` // when its client left, in Unix seconds; 0 while it is there
 	Subs    []subRecord  `json:"subs,omitempty"`
+	Will    *willRecord  `json:"will,omitempty"`
+}
+
+// willRecord is the will of the session's connection, or the one that waits
+// for its delay since the client left.
+type willRecord struct {
+	Message []byte `json:"message"`
+	Expiry  uint32 `json:"expiry,omitempty"`
+	Timed   bool   `json:"timed,omitempty"`
+	Delay   uint32 `json:"delay,omitempty"`
+	At      int64  `json:"at,omitempty"`
+}
+
+// record is the will as the store has it; nil for none.
+func (w *will) record() *willRecord {
+	if w == nil {
+		return nil
+	}
+	return &willRecord{Message: w.m.encode(nil), Expiry: w.expiry, Timed: w.timed, Delay: w.delay, At: w.at}
+}
+
+func (r *willRecord) will() (*will, error) {
+	m, err := decodeMessage(r.Message)
+	return &will{m: m, expiry: r.Expiry, timed: r.Timed, delay: r.Delay, at: r.At}, err
 }
 
 type subRecord struct {
@@ -327,7 +351,9 @@ func (l *loop) keepSessionFor(s *session, w *waiter) {
 	}
 	r := sessionRecord{Key: s.key, ID: s.uuid, Version: s.version, Expiry: s.expiry}
 	if s.conn == nil {
-		r.Left = l.up
+		r.Left, r.Will = l.up, s.will.record()
+	} else {
+		r.Will = s.conn.will.record()
 	}
 	for _, sub := range s.subs.list {
 		r.Subs = append(r.Subs, subRecord{Filter: sub.filter, Options: byte(sub.options), ID: sub.id})

@@ -206,6 +206,16 @@ func (b *Broker) restoreSession(id string, v []byte, now time.Time) (*session, e
 	if r.Expiry != neverExpires {
 		s.expires = r.Left + int64(r.Expiry)
 	}
+	if r.Will != nil {
+		w, err := r.Will.will()
+		if err != nil {
+			return nil, fmt.Errorf("session %q: will: %w", id, err)
+		}
+		if w.at == 0 { // its client was cut off when the server ended
+			w.at = r.Left + int64(min(w.delay, r.Expiry))
+		}
+		s.will = w
+	}
 	for _, sub := range r.Subs {
 		s.add(sub.Filter, mqtt.SubscribeOptions(sub.Options), sub.ID)
 	}

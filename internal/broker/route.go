@@ -180,12 +180,16 @@ type delivery struct {
 // message that is larger than the client takes.
 func (c *conn) send(o *outgoing, d *delivery) bool {
 	l := c.loop
-	if len(d.ids) > 0 {
+	if len(d.ids) > 0 || c.aliasMax > 0 {
 		to := l.delivery(o, c.version, d.qos)
+		c.aliasFor(o, &to)
 		to.ID, to.Dup, to.Retain, to.SubscriptionIDs, to.MaximumPacketSize = d.id, d.dup, d.retain, d.ids, c.maxPacket
 		out, err := o.AppendTo(c.output(), &to)
 		c.out = out
 		if err != nil {
+			if to.TopicAlias != 0 && !to.Aliased { // the client has not heard of it
+				delete(c.ours, string(o.Topic))
+			}
 			l.b.dropped(c.session, "packet_too_large")
 			return false
 		}
@@ -200,6 +204,25 @@ func (c *conn) send(o *outgoing, d *delivery) bool {
 	l.delivered[d.qos]++
 	c.appended()
 	return true
+}
+
+// aliasFor gives the topic an alias, if the client takes any more; it does
+// without the name of one that it knows.
+func (c *conn) aliasFor(o *outgoing, to *mqtt.Delivery) {
+	if c.aliasMax == 0 {
+		return
+	}
+	if n, known := c.ours[string(o.Topic)]; known {
+		to.TopicAlias, to.Aliased = n, true
+		return
+	}
+	if len(c.ours) < int(c.aliasMax) {
+		if c.ours == nil {
+			c.ours = map[string]uint16{}
+		}
+		to.TopicAlias = uint16(len(c.ours) + 1) //nolint:gosec // bounded by aliasMax
+		c.ours[string(o.Topic)] = to.TopicAlias
+	}
 }
 
 func (l *loop) delivery(o *outgoing, v mqtt.Version, qos mqtt.QoS) mqtt.Delivery {

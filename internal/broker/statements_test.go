@@ -1,7 +1,6 @@
 package broker_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -136,6 +135,6 @@ func TestPaho(t *testing.T) {
 		delete(told, name)
 	}
 	for name, n := range told {
-		t.Error(fmt.Sprintf("%d scripts for %s, which does not exist", n, name))
+		t.Errorf("%d scripts for %s, which does not exist", n, name)
 	}
 }

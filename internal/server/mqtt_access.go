@@ -120,6 +120,7 @@ type question struct {
 	identity *sts.Identity
 	region   string
 
+	plain bool // the connection is not encrypted
 	timed bool // the answer depends on the time
 }
 
@@ -130,6 +131,9 @@ func (q *question) Lookup(key string) policy.Values {
 	}
 	if q.identity == nil {
 		return q.keys.Lookup(key)
+	}
+	if key == "aws:securetransport" && q.plain {
+		return policy.One("false")
 	}
 	switch key {
 	case "aws:requestedregion":
@@ -260,6 +264,7 @@ func (i *iamPrincipal) Thing() (name string, exclusive bool) { return "", false 
 
 func (i *iamPrincipal) ask(r *broker.Request, now time.Time) *question {
 	q := i.access.ask(r, i.peer, i.clientID, now)
+	q.plain = i.peer.Plain
 	q.identity, q.region, q.request.Principal = i.identity, i.access.region, i.identity.Principal
 	q.keys.NoThing = "the principal is not a certificate"
 	return q

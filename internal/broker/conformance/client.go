@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/mqtt"
@@ -110,17 +112,18 @@ func (c *client) wait(ctx context.Context, d time.Duration) error {
 
 // unread describes what has come and was not expected.
 func (c *client) unread() string {
-	s := ""
-	for _, p := range append(append([]mqtt.Packet(nil), c.messages...), c.answers...) {
-		s += "; " + describe(p)
+	var s strings.Builder
+	for _, p := range slices.Concat(c.messages, c.answers) {
+		s.WriteString("; " + describe(p))
 	}
-	return s
+	return s.String()
 }
 
 func (c *client) close() {
 	if c.conn != nil {
 		_ = c.conn.Close()
-		for range c.incoming { //nolint:revive // the reader ends with the connection
+		for range c.incoming { // the reader ends with the connection
+			continue
 		}
 		c.conn = nil
 	}

@@ -36,6 +36,7 @@
 //	A ends            the server has closed, whatever came before
 //	A drop            closes the TCP connection without DISCONNECT
 //	clock 90s         lets time pass
+//	restart           ends the broker, and starts it again with what it kept on disk
 //
 // and those that stand for an exchange:
 //

@@ -18,7 +18,7 @@ func build(kind string, a *args, v mqtt.Version, id uint16, client string) (mqtt
 	case "publish":
 		p = buildPublish(a, id)
 	case "puback", "pubrec", "pubrel", "pubcomp":
-		p = &mqtt.Ack{Type: types()[kind], ID: packetID(a, id), Code: mqtt.ReasonCode(a.number("code", 0)), Properties: a.properties("")}
+		p = &mqtt.Ack{Type: types()[kind], ID: packetID(a, id), Code: reasonCode(a), Properties: a.properties("")}
 	case "subscribe":
 		p = buildSubscribe(a, id)
 	case "unsubscribe":
@@ -30,9 +30,9 @@ func build(kind string, a *args, v mqtt.Version, id uint16, client string) (mqtt
 	case "pingreq", "pingresp":
 		p = &mqtt.Ping{Type: types()[kind]}
 	case "disconnect":
-		p = &mqtt.Disconnect{Code: mqtt.ReasonCode(a.number("code", 0)), Properties: a.properties("")}
+		p = &mqtt.Disconnect{Code: reasonCode(a), Properties: a.properties("")}
 	case "auth":
-		p = &mqtt.Auth{Code: mqtt.ReasonCode(a.number("code", 0)), Properties: a.properties("")}
+		p = &mqtt.Auth{Code: reasonCode(a), Properties: a.properties("")}
 	case "connack":
 		p = &mqtt.Connack{Properties: a.properties("")}
 	default:
@@ -48,6 +48,14 @@ func types() map[string]mqtt.PacketType {
 		all[strings.ToLower(t.String())] = t
 	}
 	return all
+}
+
+func reasonCode(a *args) mqtt.ReasonCode {
+	return mqtt.ReasonCode(a.number("code", 0)) //nolint:gosec // a test's own number
+}
+
+func qos(a *args, name string) mqtt.QoS {
+	return mqtt.QoS(a.number(name, 0)) //nolint:gosec // a test's own number
 }
 
 func packetID(a *args, id uint16) uint16 {
@@ -69,7 +77,7 @@ func buildConnect(a *args, v mqtt.Version, client string) *mqtt.Connect {
 		payload, _ := a.text("will.payload", "")
 		p.HasWill = true
 		p.Will = mqtt.Will{
-			Topic: []byte(topic), Payload: []byte(payload), QoS: mqtt.QoS(a.number("will.qos", 0)), Retain: a.flag("will.retain"),
+			Topic: []byte(topic), Payload: []byte(payload), QoS: qos(a, "will.qos"), Retain: a.flag("will.retain"),
 		}
 		p.Will.Properties = a.properties("will.")
 	}
@@ -78,7 +86,7 @@ func buildConnect(a *args, v mqtt.Version, client string) *mqtt.Connect {
 }
 
 func buildPublish(a *args, id uint16) *mqtt.Publish {
-	p := &mqtt.Publish{QoS: mqtt.QoS(a.number("qos", 0)), Dup: a.flag("dup"), Retain: a.flag("retain"), Properties: a.properties("")}
+	p := &mqtt.Publish{QoS: qos(a, "qos"), Dup: a.flag("dup"), Retain: a.flag("retain"), Properties: a.properties("")}
 	if p.QoS > 0 {
 		p.ID = packetID(a, id)
 	}
@@ -91,10 +99,10 @@ func buildPublish(a *args, id uint16) *mqtt.Publish {
 func buildSubscribe(a *args, id uint16) *mqtt.Subscribe {
 	p := &mqtt.Subscribe{ID: packetID(a, id)}
 	options := a.number("rh", 0)<<4 | a.number("rap", 0)<<3 | a.number("nl", 0)<<2
-	qos := a.number("qos", 0)
+	all := a.number("qos", 0)
 	p.Properties = a.properties("")
 	for _, f := range a.rest() {
-		s := mqtt.Subscription{Options: mqtt.SubscribeOptions(options | qos)} //nolint:gosec // a test's own number
+		s := mqtt.Subscription{Options: mqtt.SubscribeOptions(options | all)} //nolint:gosec // a test's own number
 		if i := strings.LastIndexByte(f, '@'); i >= 0 {
 			own, err := strconv.ParseUint(f[i+1:], 10, 8)
 			if err != nil {

@@ -18,10 +18,11 @@ import (
 type Target struct {
 	Conditions []string // what [..] in front of a step may name: "aws" or "standard", and the broker's name if it is not ours
 	Dial       func(context.Context) (net.Conn, error)
-	Clock      func(time.Duration) error // lets time pass
-	Timeout    time.Duration             // for what is expected
-	Quiet      time.Duration             // for what must not come
-	Terse      bool                      // the broker may end MQTT 5 connections without a reason code, as section 4.13 lets it
+	Clock      func(time.Duration) error   // lets time pass
+	Restart    func(context.Context) error // ends the broker and starts it again with what it kept; nil if it keeps nothing
+	Timeout    time.Duration               // for what is expected
+	Quiet      time.Duration               // for what must not come
+	Terse      bool                        // the broker may end MQTT 5 connections without a reason code, as section 4.13 lets it
 }
 
 // run is one run of a script.
@@ -68,6 +69,11 @@ func (s *Script) Clocks() time.Duration {
 	return sum
 }
 
+// Restarts reports whether the script needs a target that can be restarted.
+func (s *Script) Restarts() bool {
+	return slices.ContainsFunc(s.steps, func(st step) bool { return st.verb == "restart" })
+}
+
 // applies reports whether the conditions of a step hold.
 func (r *run) applies(st *step) bool {
 	for _, c := range st.when {
@@ -95,6 +101,9 @@ func (r *run) step(ctx context.Context, st *step) error {
 			return err
 		}
 		return r.target.Clock(d)
+	}
+	if st.verb == "restart" {
+		return r.target.Restart(ctx)
 	}
 	if strings.Contains(st.client, "+") {
 		return r.receiveOne(ctx, st)

@@ -32,7 +32,7 @@ type step struct {
 	line   int
 	text   string
 	when   []string // conditions, all of which must hold
-	client string   // "" for clock
+	client string   // "" for clock and restart
 	verb   string
 	args   []arg
 }
@@ -175,8 +175,8 @@ func parseStep(text string) (st step, err error) {
 	if err != nil {
 		return st, err
 	}
-	if words[0].value == "clock" {
-		st.verb, st.args = "clock", words[1:]
+	if first := words[0].value; first == "clock" || first == "restart" {
+		st.verb, st.args = first, words[1:]
 		return st, nil
 	}
 	if len(words) < 2 {
