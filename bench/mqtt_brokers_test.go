@@ -192,7 +192,10 @@ func (m *mqttBench) bare(ctx context.Context, loops int, secure bool, c cores) (
 	if secure {
 		task.Cert, task.Key = m.serverCert, m.serverKey
 	}
-	t := &target{name: fmt.Sprintf("sekisho, %d loop(s)", loops), fleet: 1 << 14}
+	if loops > 1 && task.Profile != "" {
+		task.Profile += fmt.Sprint(".", loops)
+	}
+	t := &target{name: "sekisho", fleet: 1 << 14}
 	err := c.place(func() (int, error) {
 		cmd, addr, stop, err := self(ctx, filepath.Join(m.dir, "bare.log"), bareMQTTEnv, task)
 		if err != nil {
@@ -209,7 +212,7 @@ func (m *mqttBench) bare(ctx context.Context, loops int, secure bool, c cores) (
 		return t.pid, nil
 	})
 	if secure {
-		t.name, t.fleet, t.roots, t.certificate = "sekisho", m.things, m.roots, m.own
+		t.fleet, t.roots, t.certificate = m.things, m.roots, m.own
 	}
 	return t, err
 }
@@ -277,15 +280,13 @@ func (m *mqttBench) serve(ctx context.Context, c cores) (*target, error) {
 	t := &target{name: "sekisho", fleet: m.things, roots: m.roots, certificate: m.enrolled}
 	err := c.place(func() (pid int, err error) {
 		if m.server == nil {
-			m.server, err = process.Start(ctx, filepath.Join(m.dir, "data"), "--mqtt-listen", "127.0.0.1:0", "--tls-cert", m.serverCert, "--tls-key", m.serverKey)
-		} else {
-			err = m.server.Restart(ctx)
-		}
-		if err != nil {
-			return 0, err
+			if err := m.register(ctx); err != nil {
+				return 0, err
+			}
 		}
 		t.stop = func() error { return second(m.server.Stop()) }
-		return m.server.PID(), m.enrol(ctx) // while nobody is bound to a core
+		err = m.server.Restart(ctx)
+		return m.server.PID(), err
 	})
 	if err != nil {
 		return nil, err
@@ -310,23 +311,20 @@ const devicePolicy = `{"Version":"2012-10-17","Statement":[
 {"Effect":"Allow","Action":"iot:Receive","Resource":"arn:aws:iot:us-east-1:000000000000:topic/bench/*"},
 {"Effect":"Deny","Action":"iot:Publish","Resource":"arn:aws:iot:us-east-1:000000000000:topic/bench/admin/*"}]}`
 
-// enrol registers the things that are not registered yet.
-func (m *mqttBench) enrol(ctx context.Context) error {
-	have := len(m.registered)
-	if have >= m.things {
-		return nil
-	}
+// register makes the data folder with a policy, and the things with their certificates.
+func (m *mqttBench) register(ctx context.Context) (err error) {
 	begun := time.Now()
+	m.server, err = process.Start(ctx, filepath.Join(m.dir, "data"), "--mqtt-listen", "127.0.0.1:0", "--tls-cert", m.serverCert, "--tls-key", m.serverKey)
+	if err != nil {
+		return err
+	}
 	api := iot.NewFromConfig(config(m.server))
 	name := aws.String("bench")
-	if have == 0 {
-		if _, err := api.CreatePolicy(ctx, &iot.CreatePolicyInput{PolicyName: name, PolicyDocument: aws.String(devicePolicy)}); err != nil {
-			return err
-		}
+	if _, err := api.CreatePolicy(ctx, &iot.CreatePolicyInput{PolicyName: name, PolicyDocument: aws.String(devicePolicy)}); err != nil {
+		return err
 	}
-	m.registered = append(m.registered, make([][]byte, m.things-have)...)
-	err := each(ctx, m.things-have, 32, func(ctx context.Context, i int) error {
-		i += have
+	m.registered = make([][]byte, m.things)
+	err = each(ctx, m.things, 32, func(ctx context.Context, i int) error {
 		thing := aws.String(thingName(i))
 		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: *thing}}, m.keys[i])
 		if err != nil {
@@ -347,8 +345,8 @@ func (m *mqttBench) enrol(ctx context.Context) error {
 			second(api.AttachPolicy(ctx, &iot.AttachPolicyInput{PolicyName: name, Target: c.CertificateArn})),
 		)
 	})
-	fmt.Printf("\n%d things registered in %.1f s\n", m.things-have, time.Since(begun).Seconds())
-	return err
+	fmt.Printf("\n%d things registered in %.1f s\n", m.things, time.Since(begun).Seconds())
+	return errors.Join(err, second(m.server.Stop()))
 }
 
 func (m *mqttBench) enrolled(i int) tls.Certificate {

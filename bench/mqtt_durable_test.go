@@ -17,11 +17,11 @@ func (m *mqttBench) durable(ctx context.Context) error {
 	if m.mqttServer == "bare" {
 		return errors.New("the bare broker stores nothing")
 	}
-	const title = "QoS 1 to offline persistent sessions, 64 publishers over mutual TLS, one core"
+	const title = "QoS 1 to offline persistent sessions, 64 publishers over mutual TLS, all cores"
 	rows := [][]string{{"", "offline sessions", "unacknowledged messages of a publisher", "acknowledged", "goal", "CPU a message"}}
 	for i, f := range []func() (*target, error){
-		func() (*target, error) { return m.serve(ctx, oneCore) },
-		func() (*target, error) { return m.mosquitto(ctx, true, true, oneCore) },
+		func() (*target, error) { return m.serve(ctx, allCores) },
+		func() (*target, error) { return m.mosquitto(ctx, true, true, allCores) },
 	} {
 		t, err := f()
 		if err != nil {

@@ -269,30 +269,46 @@ func micro2(d time.Duration) string {
 
 func perSecond(c *contestant) string { return fmt.Sprintf("%.0f/s", median(c.rates())) }
 
-// loops compares two loops with one, both with all processors.
+// loops compares two loops with one: on one core, which shows what it costs
+// that loops hand messages to each other, and on all, where two loops also find
+// less to do at each turn and the generator takes its part of the cores.
 func (m *mqttBench) loops(ctx context.Context) error {
-	one, err := m.bare(ctx, 1, false, allCores)
-	if err != nil {
-		return err
+	rows := [][]string{{"", "cores", "CPU a delivery, two", "one", "times more", "goal", "deliveries, two", "one"}}
+	for _, c := range []cores{oneCore, allCores} {
+		more, err := m.loopsOn(ctx, c)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, more...)
 	}
-	two, err := m.bare(ctx, 2, false, allCores)
+	table("Two loops against one, without TLS, QoS 1", rows...)
+	return nil
+}
+
+func (m *mqttBench) loopsOn(ctx context.Context, c cores) (rows [][]string, err error) {
+	one, err := m.bare(ctx, 1, false, c)
 	if err != nil {
-		return errors.Join(err, one.stop())
+		return nil, err
 	}
-	const title, limit = "Two loops against one, all cores shared with the generator, QoS 1", 1.2
-	rows := [][]string{{"", "CPU a delivery, two", "one", "times more", "goal", "deliveries, two", "one"}}
+	defer func() { err = errors.Join(err, one.stop()) }()
+	two, err := m.bare(ctx, 2, false, c)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, two.stop()) }()
+	const limit = 1.2
+	name := map[cores]string{oneCore: "one", allCores: "all"}[c]
 	for _, s := range append(shapes(1), shape{name: "50→50", pubs: 50, subs: 50, window: 2, batch: 1, qos: 1}) {
 		sides, err := m.turns(ctx, s, two, one)
 		if err != nil {
-			return errors.Join(err, end(one, two))
+			return nil, err
 		}
 		ratio := less(sides[0], sides[1])
-		row := []string{s.name, micro2(sides[0].cpu()), micro2(sides[1].cpu()), fmt.Sprintf("%.2f", ratio), fmt.Sprintf("≤ %.1f", limit), perSecond(sides[0]), perSecond(sides[1])}
-		m.goal(title+", "+s.name, ratio <= limit, row[3]+" times the CPU of one loop", row[4])
+		row := []string{s.name, name, micro2(sides[0].cpu()), micro2(sides[1].cpu()), fmt.Sprintf("%.2f", ratio), fmt.Sprintf("≤ %.1f", limit), perSecond(sides[0]), perSecond(sides[1])}
+		m.goal(fmt.Sprintf("two loops against one, %s cores, %s", name, s.name), ratio <= limit, row[4]+" times the CPU of one loop", row[5])
 		rows = append(rows, row)
 	}
-	table(title, rows...)
-	return end(one, two)
+	return rows, nil
 }
 
 // latency has one publisher send at a moderate rate, whatever comes back.
