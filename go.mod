@@ -20,6 +20,8 @@ require (
 
 require go.etcd.io/bbolt v1.5.0
 
+require github.com/eclipse/paho.golang v0.23.0 // indirect
+
 require (
 	github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream v1.7.26 // indirect
 	github.com/aws/aws-sdk-go-v2/internal/configsources v1.5.10 // indirect
