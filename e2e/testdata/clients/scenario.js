@@ -29,7 +29,7 @@ async function run(client) {
   for (const name of ['up', 'quiet']) granted.push(await within(20, 'subscribe', client.subscribe(thing + '/' + name)));
   say(granted.every((x) => x) ? 'subscribed' : 'not subscribed: ' + granted);
   if (env.MQTT_HOLD) {
-    await within(40, 'loss', (async () => { while (await messages.get() !== null); })());
+    await within(15, 'loss', (async () => { while (await messages.get() !== null); })());
     say('ended');
     process.exit(0);
   }

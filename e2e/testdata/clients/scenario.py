@@ -43,7 +43,7 @@ def run(client):
     granted = [client.subscribe(THING + "/up"), client.subscribe(THING + "/quiet")]
     say("subscribed" if all(granted) else "not subscribed: %s" % granted)
     if os.environ.get("MQTT_HOLD"):
-        client.await_loss(40)
+        client.await_loss(15)
         say("ended")
         finish()
     for name in ("quiet", "up"):
