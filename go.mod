@@ -21,6 +21,12 @@ require (
 require go.etcd.io/bbolt v1.5.0
 
 require (
+	github.com/eclipse/paho.golang v0.23.0
+	github.com/gorilla/websocket v1.5.3 // indirect
+	golang.org/x/net v0.61.0 // indirect
+)
+
+require (
 	github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream v1.7.26 // indirect
 	github.com/aws/aws-sdk-go-v2/internal/configsources v1.5.10 // indirect
 	github.com/aws/aws-sdk-go-v2/internal/endpoints/v2 v2.8.10 // indirect

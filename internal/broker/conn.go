@@ -697,7 +697,7 @@ func (c *conn) close(reason string) {
 	l.drop(c)
 	l.b.open.Add(-1)
 	if c.stream != nil {
-		c.stream.close()
+		c.stream.leave()
 		return
 	}
 	l.poll.remove(c.fd)

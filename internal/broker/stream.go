@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // streamChunk is how much a stream reads at once, and streamQueue how much
@@ -29,7 +30,8 @@ type stream struct {
 	wake      *sync.Cond
 	pending   []byte
 	full      bool // a write was refused: say when there is room
-	finishing bool
+	finishing bool // our side ends when all is written
+	leaving   bool // and the whole connection
 	closed    bool
 }
 
@@ -136,22 +138,27 @@ func (s *stream) send() {
 	var out []byte
 	for {
 		s.mu.Lock()
-		for len(s.pending) == 0 && !s.finishing && !s.closed {
+		for len(s.pending) == 0 && !s.finishing && !s.leaving && !s.closed {
 			s.wake.Wait()
 		}
 		out, s.pending = s.pending, out[:0]
-		closed, finishing, full := s.closed, s.finishing && len(out) == 0, s.full
+		closed, leaving, finishing, full := s.closed, s.leaving && len(out) == 0, s.finishing && len(out) == 0, s.full
 		s.full = false
 		s.mu.Unlock()
 		switch {
 		case closed:
 			return
+		case leaving:
+			s.close()
+			return
 		case finishing:
 			s.closeWrite()
+			s.waitForEnd()
 			return
 		}
-		if _, err := s.nc.Write(out); err != nil {
-			return // reading says so, too
+		if _, err := s.nc.Write(out); err != nil { // reading says so, too
+			s.waitForEnd()
+			return
 		}
 		if full {
 			s.home.Load().post(&drained{s.c})
@@ -189,6 +196,25 @@ func (s *stream) finish() {
 	defer s.mu.Unlock()
 	s.finishing = true
 	s.wake.Signal()
+}
+
+// waitForEnd waits until the loop closes the connection.
+func (s *stream) waitForEnd() {
+	s.mu.Lock()
+	for !s.closed && !s.leaving {
+		s.wake.Wait()
+	}
+	s.mu.Unlock()
+	s.close()
+}
+
+// leave ends the connection when all is written, or soon.
+func (s *stream) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaving = true
+	s.wake.Signal()
+	_ = s.nc.SetWriteDeadline(time.Now().Add(lingerTime * time.Second)) //nolint:forbidigo // socket deadlines are wall-clock
 }
 
 // close ends the connection at once.
