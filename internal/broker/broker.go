@@ -89,7 +89,7 @@ func New(_ context.Context, cfg Config) (*Broker, error) {
 		}
 	}
 	for _, l := range b.loops {
-		go l.run()
+		go l.run()    //nolint:gosec // the loops outlive whoever made the broker
 		l.poll.wake() // it may have something to write or to wait for already
 	}
 	return b, nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -41,12 +42,6 @@ func (r *rules) revoke(certificate string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.gone[certificate] = true
-}
-
-func (r *rules) log() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return strings.Join(r.denies, "\n")
 }
 
 // Principal implements broker.Access.
@@ -92,7 +87,6 @@ type house struct {
 	clock *fakeClock
 	rules *rules
 	stop  func()
-	peer  func() broker.Peer
 	cert  string
 	mu    sync.Mutex // guards cert
 }
@@ -228,7 +222,7 @@ func (c *client) next() (mqtt.Packet, error) {
 		}
 		var b [4096]byte
 		n, err = c.conn.Read(b[:])
-		if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
 			return nil, err
 		}
 		if err != nil {
@@ -248,20 +242,20 @@ func (c *client) quiet() {
 }
 
 // ended waits for the end and returns the code of the DISCONNECT before it, 0 for none.
-func (c *client) ended() mqtt.ReasonCode {
+func (c *client) ended() uint8 {
 	c.tb.Helper()
 	code := mqtt.ReasonCode(0)
 	for {
 		switch p := c.read().(type) {
 		case nil:
-			return code
+			return uint8(code)
 		case *mqtt.Disconnect:
 			code = p.Code
 		}
 	}
 }
 
-func (c *client) subscribe(filter string, qos mqtt.QoS) mqtt.ReasonCode {
+func (c *client) subscribe(filter string, qos mqtt.QoS) uint8 {
 	c.tb.Helper()
 	c.id++
 	c.send(&mqtt.Subscribe{ID: c.id, Subscriptions: []mqtt.Subscription{{
@@ -271,11 +265,11 @@ func (c *client) subscribe(filter string, qos mqtt.QoS) mqtt.ReasonCode {
 	if !ok {
 		c.tb.Fatal("no SUBACK")
 	}
-	return ack.Codes[0]
+	return uint8(ack.Codes[0])
 }
 
 // publish publishes with QoS 1 and returns the code of the answer.
-func (c *client) publish(topic, payload string, change ...func(*mqtt.Publish)) mqtt.ReasonCode {
+func (c *client) publish(topic, payload string, change ...func(*mqtt.Publish)) uint8 {
 	c.tb.Helper()
 	c.id++
 	p := &mqtt.Publish{QoS: 1, ID: c.id, Topic: []byte(topic), Payload: []byte(payload)}
@@ -287,7 +281,7 @@ func (c *client) publish(topic, payload string, change ...func(*mqtt.Publish)) m
 	if !ok || ack.ID != c.id {
 		c.tb.Fatalf("no PUBACK of %d: %+v", c.id, ack)
 	}
-	return ack.Code
+	return uint8(ack.Code)
 }
 
 // receive returns the next message, and acknowledges it.

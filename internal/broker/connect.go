@@ -266,7 +266,7 @@ func (c *conn) negotiate(p *mqtt.Connect) {
 		c.maxPacket = p.Properties.Number(mqtt.MaximumPacketSize, 0)
 		c.noProblem = p.Properties.Number(mqtt.RequestProblemInformation, 1) == 0
 		if c.loop.b.cfg.Profile == Standard {
-			c.aliasMax = uint16(min(p.Properties.Number(mqtt.TopicAliasMaximum, 0), maxOurAliases)) //nolint:gosec // bounded
+			c.aliasMax = uint16(min(p.Properties.Number(mqtt.TopicAliasMaximum, 0), maxOurAliases))
 		}
 	}
 	c.keepAlive = int64(p.KeepAlive)

@@ -149,7 +149,7 @@ func (l *loop) discard(key uint64) {
 		})
 		l.post(mailFunc(func(l *loop) {
 			if err != nil {
-				l.b.log.LogAttrs(context.Background(), slog.LevelError, "mqtt queue could not be read", slog.Any("error", err))
+				l.b.log.Error("mqtt queue could not be read", slog.Any("error", err))
 			}
 			for _, id := range names {
 				l.dropReference(id)

@@ -19,12 +19,11 @@ type loop struct {
 	taken []mail
 	done  chan struct{}
 
-	now     time.Time
-	sec     int64 // now, in Unix seconds
-	up      int64 // now, rounded up: what begins now must not end early
-	tidied  int64
-	ending  bool
-	waiting bool // it has said good-bye and waits for the store
+	now    time.Time
+	sec    int64 // now, in Unix seconds
+	up     int64 // now, rounded up: what begins now must not end early
+	tidied int64
+	ending bool
 
 	conns      []*conn
 	byFD       []*conn

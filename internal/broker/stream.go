@@ -24,7 +24,6 @@ type stream struct {
 	home atomic.Pointer[loop] // where mail goes; it sends it on if need be
 	next chan struct{}        // one more chunk may be read
 	owed bool                 // the loop's: a chunk was handled and the next not asked for
-	wg   sync.WaitGroup
 
 	mu        sync.Mutex // guards the fields below
 	wake      *sync.Cond

@@ -67,7 +67,7 @@ func (w *websocket) unwrap(c *conn, b []byte) (n int, err error) {
 			n += copy(b[n:], part)
 		}
 		i += k
-		w.left -= uint64(k) //nolint:gosec // not negative
+		w.left -= uint64(k)
 		if w.left == 0 {
 			if err := w.end(c); err != nil || c.state == stateClosed {
 				return n, err
@@ -141,7 +141,7 @@ func (w *websocket) end(c *conn) error {
 	w.control = w.control[:0]
 	switch w.opcode {
 	case opPing:
-		w.pending = append(append(w.pending, 0x80|opPong, byte(len(payload))), payload...)
+		w.pending = append(append(w.pending, 0x80|opPong, byte(len(payload))), payload...) //nolint:gosec // check bounds it
 		c.output()
 		if len(w.pending) > streamChunk {
 			return wrongFrame("pings that nobody reads the answers of")
@@ -164,7 +164,7 @@ func (w *websocket) wrap(dst, data []byte) []byte {
 	case n < 1<<16:
 		dst = binary.BigEndian.AppendUint16(append(dst, 0x80|opBinary, 126), uint16(n))
 	default:
-		dst = binary.BigEndian.AppendUint64(append(dst, 0x80|opBinary, 127), uint64(n)) //nolint:gosec // not negative
+		dst = binary.BigEndian.AppendUint64(append(dst, 0x80|opBinary, 127), uint64(n))
 	}
 	return append(dst, data...)
 }
