@@ -143,7 +143,7 @@ func (c *conn) answerReady() {
 // unsafe answers what could not be kept. 3.1.1 can only close, so that the
 // client tries again.
 func (c *conn) unsafe(a pendingAck) {
-	c.loop.b.log.LogAttrs(context.Background(), slog.LevelError, "mqtt message could not be kept",
+	c.loop.b.log.Error("mqtt message could not be kept",
 		slog.String("client_id", c.session.id), slog.Any("error", a.waiter.err))
 	if c.version == mqtt.V5 && a.packet == nil {
 		c.reply(a.kind, a.id, mqtt.UnspecifiedError)

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"log/slog"
@@ -589,7 +588,7 @@ func (c *conn) end(err error) {
 		reason = "SERVER_ERROR"
 	}
 	if c.state == stateOpen {
-		c.loop.b.log.LogAttrs(context.Background(), slog.LevelInfo, "mqtt connection ended",
+		c.loop.b.log.Info("mqtt connection ended",
 			slog.String("client_id", c.session.id), slog.String("source", c.peer.SourceIP), slog.String("reason", err.Error()))
 	}
 	c.endWith(code, reason, err.Error())

@@ -159,13 +159,13 @@ func (r *request) open(l *loop) {
 	}
 	switch {
 	case r.err != nil && iot.IsKind(r.err, iot.KindDenied):
-		l.b.log.LogAttrs(context.Background(), slog.LevelWarn, "mqtt connection refused",
+		l.b.log.Warn("mqtt connection refused",
 			slog.String("client_id", r.id), slog.String("principal", string(c.peer.Certificate)),
 			slog.String("source", c.peer.SourceIP), slog.Any("explanation", r.err))
 		l.b.observer.Deny(Connect.String())
 		c.refuse(mqtt.NotAuthorized, "")
 	case r.err != nil:
-		l.b.log.LogAttrs(context.Background(), slog.LevelError, "mqtt connection could not be judged",
+		l.b.log.Error("mqtt connection could not be judged",
 			slog.String("client_id", r.id), slog.Any("error", r.err))
 		c.refuse(mqtt.ServerUnavailable, "")
 	case r.denied != nil:
@@ -210,7 +210,7 @@ func (c *conn) refuse(code mqtt.ReasonCode, detail string) {
 		}
 	}
 	if detail != "" {
-		b.log.LogAttrs(context.Background(), slog.LevelInfo, "mqtt connection refused",
+		b.log.Info("mqtt connection refused",
 			slog.String("source", c.peer.SourceIP), slog.String("principal", string(c.peer.Certificate)), slog.String("reason", detail))
 	}
 	c.finish(told, "")
@@ -346,7 +346,7 @@ func (c *conn) connackProperties(r *request) mqtt.Properties {
 	}
 	props, err := mqtt.Properties(nil).Add(list...)
 	if err != nil {
-		b.log.LogAttrs(context.Background(), slog.LevelError, "connack properties", slog.Any("error", err))
+		b.log.Error("connack properties", slog.Any("error", err))
 	}
 	return props
 }

@@ -146,12 +146,12 @@ func (c *conn) refresh() {
 // cutOff ends a connection whose principal is no more.
 func (c *conn) cutOff(err error) {
 	if !iot.IsKind(err, iot.KindDenied) {
-		c.loop.b.log.LogAttrs(context.Background(), slog.LevelError, "mqtt connection could not be judged",
+		c.loop.b.log.Error("mqtt connection could not be judged",
 			slog.String("client_id", c.session.id), slog.Any("error", err))
 		c.endWith(mqtt.ServerBusy, "SERVER_ERROR", "")
 		return
 	}
-	c.loop.b.log.LogAttrs(context.Background(), slog.LevelWarn, "mqtt connection cut off",
+	c.loop.b.log.Warn("mqtt connection cut off",
 		slog.String("client_id", c.session.id), slog.String("principal", c.principal.ID()),
 		slog.String("source", c.peer.SourceIP), slog.Any("explanation", err))
 	c.endWith(mqtt.NotAuthorized, "FORBIDDEN_ACCESS", "the credentials of the connection are no longer good")

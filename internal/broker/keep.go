@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"encoding/binary"
 	"encoding/json"
 	"log/slog"
@@ -360,7 +359,7 @@ func (l *loop) keepSessionFor(s *session, w *waiter) {
 	}
 	value, err := json.Marshal(&r)
 	if err != nil { // it holds nothing that could not be written
-		l.b.log.LogAttrs(context.Background(), slog.LevelError, "mqtt session record", slog.Any("error", err))
+		l.b.log.Error("mqtt session record", slog.Any("error", err))
 		return
 	}
 	l.writing.op(queue.Set, append(append(l.writing.room(1+len(s.id)), keySession), s.id...), value)
@@ -408,7 +407,7 @@ func (x *committed) open(l *loop) {
 	w.done = x.number
 	if x.err != nil {
 		l.b.observer.Dropped("store_failed")
-		l.b.log.LogAttrs(context.Background(), slog.LevelError, "mqtt store", slog.Any("error", x.err))
+		l.b.log.Error("mqtt store", slog.Any("error", x.err))
 	}
 	for _, waiting := range x.waiters {
 		waiting.release(l, x.err)

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -52,7 +51,7 @@ func (p *page) open(l *loop) {
 	}
 	s.loading = false
 	if p.err != nil {
-		l.b.log.LogAttrs(context.Background(), slog.LevelError, "mqtt queue could not be read",
+		l.b.log.Error("mqtt queue could not be read",
 			slog.String("client_id", s.id), slog.Any("error", p.err))
 		s.conn.endWith(mqtt.ServerBusy, "SERVER_ERROR", "")
 		return

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"log/slog"
 	"runtime/debug"
 	"sync/atomic"
@@ -103,7 +102,7 @@ func (l *loop) run() {
 	for !l.ended() {
 		events, err := l.poll.wait(l.patience())
 		if err != nil {
-			l.b.log.LogAttrs(context.Background(), slog.LevelError, "mqtt event loop", slog.Any("error", err))
+			l.b.log.Error("mqtt event loop", slog.Any("error", err))
 			return
 		}
 		l.clock()
@@ -154,7 +153,7 @@ func (c *conn) rescue() {
 	if p == nil {
 		return
 	}
-	c.loop.b.log.LogAttrs(context.Background(), slog.LevelError, "panic in the mqtt event loop",
+	c.loop.b.log.Error("panic in the mqtt event loop",
 		slog.Any("error", p), slog.String("stack", string(debug.Stack())))
 	c.close("SERVER_ERROR")
 }
