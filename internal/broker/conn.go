@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"log/slog"
 
@@ -37,8 +36,7 @@ type conn struct {
 	loop    *loop
 	at      int // its place in loop.conns
 	fd      int // -1 for a stream
-	tls     *tls.Conn
-	sock    *Socket
+	tls     secure // nil without
 	stream  *stream // instead of a descriptor
 	ws      *websocket
 	session *session
@@ -101,7 +99,7 @@ func (c *conn) readable() {
 			return
 		}
 		switch {
-		case err == nil && c.tls == nil: // the rest, if any, is announced again
+		case err == nil && (c.tls == nil || !c.tls.hides()): // the rest, if any, is announced again
 			return
 		case err == nil && c.paused:
 			return
@@ -144,8 +142,7 @@ func (c *conn) read() (int, error) {
 	if c.tls == nil {
 		return readFD(c.fd, b)
 	}
-	c.sock.out = &l.cipher
-	n, err := c.tls.Read(b)
+	n, err := c.tls.read(c, b)
 	if len(l.cipher) > 0 { // an alert, or the answer to a key update
 		c.writeCipher()
 	}
@@ -308,8 +305,7 @@ func (c *conn) flush() {
 		data = l.frame
 	}
 	if c.tls != nil {
-		c.sock.out = &l.cipher
-		_, err := c.tls.Write(data)
+		err := c.tls.seal(l, data)
 		c.release()
 		if err != nil {
 			c.lost(err)
@@ -657,13 +653,12 @@ func (c *conn) hangUp() {
 	}
 	l := c.loop
 	if c.tls != nil {
-		c.sock.out = &l.cipher
 		if len(c.cipher) > 0 {
 			frame := c.cipher
 			c.cipher = nil
-			_, _ = c.tls.Write(frame)
+			_ = c.tls.seal(l, frame)
 		}
-		_ = c.tls.CloseWrite()
+		c.tls.closeWrite(l)
 		c.writeCipher()
 	} else if len(c.cipher) > 0 {
 		_, _ = c.write(c.cipher)
