@@ -97,7 +97,7 @@ func (t *bareTask) door(b *broker.Broker) (func(net.Conn), error) {
 		go func() {
 			gate.Enter()
 			socket := broker.NewSocket(c, gate)
-			secure := tls.Server(socket, conf)
+			secure := tls.Server(socket, socket.Watch(conf))
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			err := secure.HandshakeContext(ctx)
 			cancel()

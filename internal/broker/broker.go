@@ -138,6 +138,7 @@ func (b *Broker) Attach(nc net.Conn, a Attachment) {
 		c.ws = new(websocket)
 	}
 	if !b.park(c, nc) {
+		unwatch(nc)
 		c.stream = newStream(c, nc)
 	}
 	if !l.post(&arrival{c: c, early: a.Early}) {
@@ -150,23 +151,22 @@ func (b *Broker) park(c *conn, nc net.Conn) bool {
 	if !pollable || b.cfg.Streams {
 		return false
 	}
+	var sock *Socket
 	under := nc
-	if t, ok := nc.(*tls.Conn); ok {
-		s, ok := t.NetConn().(*Socket)
-		if !ok {
+	t, ok := nc.(*tls.Conn)
+	if ok {
+		if sock, ok = t.NetConn().(*Socket); !ok {
 			return false
 		}
-		c.tls, c.sock, under = t, s, s.Conn
+		under = sock.Conn
 	}
 	fd, err := detach(under)
 	if err != nil {
-		c.tls, c.sock = nil, nil
 		return false
 	}
 	c.fd = fd
-	if c.sock != nil {
-		c.sock.fd, c.sock.Conn = fd, nil
-		c.sock.parked.Store(true)
+	if sock != nil {
+		c.tls = b.secured(t, sock, fd)
 	}
 	return true
 }

@@ -79,6 +79,7 @@ type Config struct {
 	Now      func() time.Time
 	Rand     io.Reader
 	Streams  bool // serve every connection by goroutines, as where nothing can be polled
+	StockTLS bool // leave parked TLS connections to crypto/tls, as those that tlsrecord declines
 }
 
 // Observer counts what happens. Its methods are called by the event loops and

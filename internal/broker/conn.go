@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"crypto/tls"
 	"errors"
 	"log/slog"
 
@@ -36,8 +35,7 @@ type conn struct {
 	loop    *loop
 	at      int // its place in loop.conns
 	fd      int // -1 for a stream
-	tls     *tls.Conn
-	sock    *Socket
+	tls     secure // nil without
 	stream  *stream // instead of a descriptor
 	ws      *websocket
 	session *session
@@ -103,7 +101,7 @@ func (c *conn) readable() {
 			return
 		}
 		switch {
-		case err == nil && c.tls == nil: // the rest, if any, is announced again
+		case err == nil && (c.tls == nil || !c.tls.hides()): // the rest, if any, is announced again
 			return
 		case err == nil && c.paused:
 			return
@@ -146,8 +144,7 @@ func (c *conn) read() (int, error) {
 	if c.tls == nil {
 		return readFD(c.fd, b)
 	}
-	c.sock.out = &l.cipher
-	n, err := c.tls.Read(b)
+	n, err := c.tls.read(c, b)
 	if len(l.cipher) > 0 { // an alert, or the answer to a key update
 		c.writeCipher()
 	}
@@ -310,8 +307,7 @@ func (c *conn) flush() {
 		data = l.frame
 	}
 	if c.tls != nil {
-		c.sock.out = &l.cipher
-		_, err := c.tls.Write(data)
+		err := c.tls.seal(l, data)
 		c.release()
 		if err != nil {
 			c.lost(err)
@@ -662,13 +658,12 @@ func (c *conn) hangUp() {
 	}
 	l := c.loop
 	if c.tls != nil {
-		c.sock.out = &l.cipher
 		if len(c.cipher) > 0 {
 			frame := c.cipher
 			c.cipher = nil
-			_, _ = c.tls.Write(frame)
+			_ = c.tls.seal(l, frame)
 		}
-		_ = c.tls.CloseWrite()
+		c.tls.closeWrite(l)
 		c.writeCipher()
 	} else if len(c.cipher) > 0 {
 		_, _ = c.write(c.cipher)

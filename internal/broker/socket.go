@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sekisho-iot/sekisho/internal/tlsrecord"
 )
 
 // Gate bounds how many handshakes use a processor at the same time. A
@@ -33,7 +36,10 @@ type Socket struct {
 	gate   Gate // nil for none
 	parked atomic.Bool
 	fd     int
-	out    *[]byte // where ciphertext goes; the loop's
+	out    *[]byte              // where ciphertext goes; the loop's
+	watch  *tlsrecord.Handshake // nil for none
+	early  []byte               // what is to be read first
+	done   bool                 // the handshake is over
 }
 
 // NewSocket returns a socket over c. Who runs the handshake has entered the
@@ -41,7 +47,24 @@ type Socket struct {
 func NewSocket(c net.Conn, gate Gate) *Socket { return &Socket{Conn: c, gate: gate, fd: -1} }
 
 // Ungate ends the part of the gate in the socket's life: its handshake is done.
-func (s *Socket) Ungate() { s.gate = nil }
+func (s *Socket) Ungate() { s.gate, s.done = nil, true }
+
+// Watch returns the Config for the handshake of this connection alone, during
+// which the socket learns what a parked connection goes on with (tlsrecord).
+func (s *Socket) Watch(c *tls.Config) *tls.Config {
+	s.watch = new(tlsrecord.Handshake)
+	c = c.Clone()
+	c.KeyLogWriter = s.watch
+	return c
+}
+
+// Unwatch forgets what was learned: crypto/tls carries the connection on.
+func (s *Socket) Unwatch() {
+	if s.watch != nil {
+		s.early = s.watch.Wipe()
+		s.watch = nil
+	}
+}
 
 // again is what a read of a parked socket answers where there is nothing. To
 // crypto/tls it is a passing failure, after which a connection may be read on.
@@ -53,6 +76,25 @@ func (again) Temporary() bool { return true }
 
 // Read implements net.Conn.
 func (s *Socket) Read(b []byte) (int, error) {
+	if s.done {
+		s.Unwatch() // who reads it is crypto/tls
+	}
+	if len(s.early) > 0 {
+		n := copy(b, s.early)
+		s.early = s.early[n:]
+		return n, nil
+	}
+	if s.watch != nil {
+		return s.watch.Read(b, (*unwatched)(s))
+	}
+	return (*unwatched)(s).Read(b)
+}
+
+// unwatched is a socket under what watches it.
+type unwatched Socket
+
+// Read implements io.Reader.
+func (s *unwatched) Read(b []byte) (int, error) {
 	if s.parked.Load() {
 		return readFD(s.fd, b)
 	}
@@ -66,6 +108,13 @@ func (s *Socket) Read(b []byte) (int, error) {
 
 // Write implements net.Conn.
 func (s *Socket) Write(b []byte) (int, error) {
+	if s.watch != nil {
+		if s.done {
+			s.Unwatch()
+		} else {
+			s.watch.Sent(b)
+		}
+	}
 	if !s.parked.Load() {
 		return s.Conn.Write(b)
 	}
@@ -78,6 +127,9 @@ func (s *Socket) Write(b []byte) (int, error) {
 
 // Close implements net.Conn. The descriptor of a parked socket is the loop's to close.
 func (s *Socket) Close() error {
+	if s.done {
+		s.Unwatch()
+	}
 	if s.parked.Load() {
 		return nil
 	}

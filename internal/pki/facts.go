@@ -6,8 +6,10 @@ import (
 	"encoding/asn1"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/sekisho-iot/sekisho/internal/policy"
@@ -21,36 +23,61 @@ const (
 )
 
 // Facts are the policy variables of one certificate: iot:CertificateId and
-// iot:Certificate.*. They are immutable.
+// iot:Certificate.*. They are immutable. Few policies ask for more than the id:
+// the others are read out of the names when the first is asked for.
 type Facts struct {
-	values map[string]policy.Values
+	id                        string
+	serial                    string
+	subject, issuer           []byte // DER
+	subjectNames, issuerNames []byte // the extensions of alternative names
+
+	once   sync.Once
+	values map[string]policy.Values // set by once
 }
 
 // Lookup answers a condition key in lower case.
 func (f *Facts) Lookup(key string) policy.Values {
-	if v, ok := f.values[key]; ok {
-		return v
+	if key == "iot:certificateid" {
+		return policy.One(f.id)
+	}
+	if strings.HasPrefix(key, "iot:certificate.") {
+		f.once.Do(f.build)
+		if v, ok := f.values[key]; ok {
+			return v
+		}
 	}
 	return policy.Absent("the certificate has no such attribute")
 }
 
 // NewFacts reads the variables of a certificate.
 func NewFacts(id string, c *x509.Certificate) *Facts {
-	b := &factBuilder{values: map[string]policy.Values{}}
-	b.add("CertificateId", []string{id})
-	b.name("Issuer", c.RawIssuer)
-	b.name("Subject", c.RawSubject)
+	f := &Facts{id: id, serial: serialHex(c), subject: c.RawSubject, issuer: c.RawIssuer}
 	for _, e := range c.Extensions {
 		switch {
 		case e.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 17}):
-			b.alternativeNames("Subject", e.Value)
+			f.subjectNames = e.Value
 		case e.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 18}):
-			b.alternativeNames("Issuer", e.Value)
+			f.issuerNames = e.Value
 		}
 	}
-	b.add("Certificate.SerialNumber", []string{serialHex(c)})
+	// One piece of memory instead of the whole certificate.
+	all := slices.Concat(f.subject, f.issuer, f.subjectNames, f.issuerNames)
+	for _, part := range []*[]byte{&f.subject, &f.issuer, &f.subjectNames, &f.issuerNames} {
+		n := len(*part)
+		*part, all = all[:n:n], all[n:]
+	}
+	return f
+}
+
+func (f *Facts) build() {
+	b := &factBuilder{values: map[string]policy.Values{}}
+	b.name("Issuer", f.issuer)
+	b.name("Subject", f.subject)
+	b.alternativeNames("Subject", f.subjectNames)
+	b.alternativeNames("Issuer", f.issuerNames)
+	b.add("Certificate.SerialNumber", []string{f.serial})
 	b.values["iot:certificate.availablekeys"] = policy.Many(b.available)
-	return &Facts{values: b.values}
+	f.values = b.values
 }
 
 // serialHex is the serial number in lower-case hex digits, two for each octet.
@@ -84,15 +111,13 @@ func (b *factBuilder) add(name string, values []string) {
 	}
 	key := "iot:" + strings.ToLower(name)
 	b.values[key] = policy.One(kept[0])
-	if name != "CertificateId" && name != "Certificate.SerialNumber" {
+	if name != "Certificate.SerialNumber" {
 		b.values[key+".list"] = policy.Many(kept)
 		for i, v := range kept {
 			b.values[key+"."+strconv.Itoa(i)] = policy.One(v)
 		}
 	}
-	if strings.HasPrefix(name, "Certificate.") {
-		b.available = append(b.available, "iot:"+name)
-	}
+	b.available = append(b.available, "iot:"+name)
 }
 
 // name adds the attributes of a distinguished name.

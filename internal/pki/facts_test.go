@@ -100,7 +100,7 @@ func FuzzFacts(f *testing.F) {
 		pki.NewFacts("id", &x509.Certificate{
 			RawIssuer: name, RawSubject: name, SerialNumber: big.NewInt(1),
 			Extensions: []pkix.Extension{{Id: []int{2, 5, 29, 17}, Value: extension}},
-		})
+		}).Lookup("iot:certificate.availablekeys")
 	})
 }
 

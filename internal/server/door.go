@@ -121,10 +121,17 @@ func (d *door) receive(c net.Conn) {
 			d.toBroker(conn)
 			return
 		}
-		d.http.hand(conn)
+		d.toHTTP(conn)
 	default:
-		d.http.hand(conn)
+		d.toHTTP(conn)
 	}
+}
+
+func (d *door) toHTTP(conn *tls.Conn) {
+	if socket, ok := conn.NetConn().(*broker.Socket); ok {
+		socket.Unwatch()
+	}
+	d.http.hand(conn)
 }
 
 // handshake returns nil, the connection closed, where it fails. Handshakes that
@@ -132,7 +139,7 @@ func (d *door) receive(c net.Conn) {
 func (d *door) handshake(g *guest) *tls.Conn {
 	_ = g.SetWriteDeadline(g.until)
 	socket := broker.NewSocket(g, d.gate)
-	conn := tls.Server(socket, d.tls)
+	conn := tls.Server(socket, socket.Watch(d.tls))
 	d.gate.Enter()
 	err := conn.Handshake() //nolint:noctx // Close ends it through the socket, without a goroutine more
 	d.gate.Leave()
