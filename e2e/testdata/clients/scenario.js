@@ -25,6 +25,7 @@ async function run(client) {
   const messages = client.messages;
   await within(20, 'connect', client.connect());
   say('connected');
+  if (env.MQTT_DEAF) await deaf(client, thing + '/count');
   const granted = [];
   for (const name of ['up', 'quiet']) granted.push(await within(20, 'subscribe', client.subscribe(thing + '/' + name)));
   say(granted.every((x) => x) ? 'subscribed' : 'not subscribed: ' + granted);
@@ -40,6 +41,16 @@ async function run(client) {
   if (!await within(20, 'subscribe', client.subscribe(elsewhere))) say('subscribe refused');
   if (!await within(20, 'publish', client.publish(elsewhere, 'contraband'))) say('publish refused');
   for (const m of messages.list) if (m) say('received', ...m);
+  process.exit(0);
+}
+
+// Who may subscribe and publish and not receive.
+async function deaf(client, topic) {
+  say(await within(20, 'subscribe', client.subscribe(topic)) ? 'subscribed' : 'subscribe refused');
+  say(await within(20, 'publish', client.publish(topic, 'hello count')) ? 'published' : 'publish refused');
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  const m = client.messages.list.shift();
+  say('received', ...(m === undefined ? ['nothing'] : m || ['nothing: the connection was lost']));
   process.exit(0);
 }
 

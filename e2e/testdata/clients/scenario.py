@@ -40,6 +40,8 @@ class Client:
 def run(client):
     client.connect()
     say("connected")
+    if os.environ.get("MQTT_DEAF"):
+        deaf(client, THING + "/count")
     granted = [client.subscribe(THING + "/up"), client.subscribe(THING + "/quiet")]
     say("subscribed" if all(granted) else "not subscribed: %s" % granted)
     if os.environ.get("MQTT_HOLD"):
@@ -59,6 +61,17 @@ def run(client):
         message = client.messages.get()
         if message is not None:
             say("received", *message)
+    finish()
+
+
+def deaf(client, topic):
+    """Who may subscribe and publish and not receive."""
+    say("subscribed" if client.subscribe(topic) else "subscribe refused")
+    say("published" if client.publish(topic, "hello count") else "publish refused")
+    try:
+        say("received", *(client.messages.get(timeout=0.5) or ["nothing: the connection was lost"]))
+    except queue.Empty:
+        say("received nothing")
     finish()
 
 
