@@ -30,6 +30,7 @@ type Broker struct {
 	groups        *groups
 	retained      retainedStore
 	references    references
+	forwards      sync.Pool     // of *forwards
 	ids           atomic.Uint64 // of stored messages
 
 	access    atomic.Uint64 // rises with every change
@@ -65,6 +66,7 @@ func New(_ context.Context, cfg Config) (*Broker, error) {
 		references: references{count: map[uint64]int32{}}, sweeps: make([]atomic.Bool, cfg.Loops),
 		judges: make(chan struct{}, maxAtOnce), readers: make(chan struct{}, maxAtOnce),
 	}
+	b.forwards.New = func() any { return &forwards{pool: &b.forwards} }
 	if b.observer == nil {
 		b.observer = noObserver{}
 	}

@@ -39,8 +39,7 @@ type loop struct {
 	again   []*conn
 	judging []*request
 	later   []laterMessage
-	outbox  [][]forwarded
-	boxSize int // what an outbox held lately
+	outbox  []*forwards // for each loop
 	settles []settles
 	writing writing
 
@@ -71,7 +70,7 @@ func (b *Broker) newLoop(index, loops int) (*loop, error) {
 	l := &loop{
 		b: b, index: index, poll: p, done: make(chan struct{}),
 		sessions: map[string]*session{}, past: map[string]past{}, routes: map[string]*route{},
-		subs: newTree[*subscription](b.cfg.Profile), outbox: make([][]forwarded, loops), settles: make([]settles, loops), buffer: make([]byte, 2*readSize),
+		subs: newTree[*subscription](b.cfg.Profile), outbox: make([]*forwards, loops), settles: make([]settles, loops), buffer: make([]byte, 2*readSize),
 	}
 	l.clock()
 	l.wheel.at = l.sec
@@ -212,12 +211,8 @@ func (l *loop) endTick() {
 	if l.b.store != nil {
 		l.submit()
 	}
-	for i, list := range l.outbox {
-		if len(list) > 0 {
-			l.outbox[i] = nil
-			l.boxSize = min(max(16, len(list)+len(list)/8), 1024)
-			l.b.loops[i].post(&forwards{list: list})
-		}
+	for i := range l.outbox {
+		l.sendForwards(i)
 	}
 	for i, list := range l.settles {
 		if len(list) > 0 {

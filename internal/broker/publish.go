@@ -164,7 +164,7 @@ func (l *loop) hand(o *outgoing, r *route, retain bool) {
 		l.give(o, r)
 	}
 	for _, other := range r.loops {
-		l.forward(other.loop, o, forwarded{}, other.durable)
+		l.forward(other.loop, o, nil, other.durable)
 	}
 	for _, g := range r.groups {
 		l.share(o, g)
@@ -272,55 +272,4 @@ func (c *conn) refusePublish(p *mqtt.Publish, code mqtt.ReasonCode) error {
 	}
 	c.answer(t, p.ID, code)
 	return nil
-}
-
-// forwarded is a message from another loop.
-type forwarded struct {
-	m      *message
-	from   *session
-	waiter *waiter
-	member *target // the member of a shared subscription that it is for; nil for all sessions that match
-	group  *group
-	tried  []*session
-}
-
-// forwards is what one loop hands to another in a tick.
-type forwards struct{ list []forwarded }
-
-// open implements mail.
-func (f *forwards) open(l *loop) {
-	for i := range f.list {
-		x := &f.list[i]
-		o := &l.current
-		*o = outgoing{heap: x.m, expires: x.m.expires, from: x.from, waiter: x.waiter}
-		o.Topic, o.Payload, o.Properties, o.QoS, o.Retain = x.m.topic, x.m.payload, x.m.props, x.m.qos, x.m.retain
-		if x.member != nil {
-			l.giveMember(o, x.group, x.member, x.tried)
-		} else {
-			l.give(o, l.route(o.Topic))
-		}
-		if x.waiter != nil {
-			x.waiter.release(l, nil)
-		}
-	}
-}
-
-// forward has another loop give the message to its sessions. wait says that it
-// may have to be kept there.
-func (l *loop) forward(other *loop, o *outgoing, f forwarded, wait bool) {
-	f.m, f.from = o.message(), o.from
-	if f.m.stored != 0 { // under an id that is this loop's to delete
-		m := *f.m
-		m.stored = 0
-		f.m = &m
-	}
-	if o.waiter != nil && wait {
-		f.waiter = o.waiter
-		o.waiter.hold()
-	}
-	box := &l.outbox[other.index]
-	if *box == nil {
-		*box = make([]forwarded, 0, l.boxSize)
-	}
-	*box = append(*box, f)
 }

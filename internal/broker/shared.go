@@ -110,7 +110,7 @@ func (l *loop) shareAmong(o *outgoing, g *group, tried []*session) {
 	case home == l:
 		l.giveMember(o, g, t, tried)
 	default:
-		l.forward(home, o, forwarded{member: t, group: g, tried: tried}, t.s.persistent.Load())
+		l.forward(home, o, &member{t, g, tried}, t.s.persistent.Load())
 	}
 }
 
