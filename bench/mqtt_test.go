@@ -201,7 +201,7 @@ func (m *mqttBench) against(ctx context.Context, title string, ours, theirs *tar
 			if !slices.Contains(which, s.name) {
 				continue
 			}
-			sides, err := m.turns(ctx, s, ours, theirs)
+			sides, err := m.turns(ctx, s, m.rounds, ours, theirs)
 			if err != nil {
 				return err
 			}
@@ -219,7 +219,7 @@ func (m *mqttBench) against(ctx context.Context, title string, ours, theirs *tar
 }
 
 // turns runs a shape on each target by turns, a short round first.
-func (m *mqttBench) turns(ctx context.Context, s shape, targets ...*target) (sides []*contestant, err error) {
+func (m *mqttBench) turns(ctx context.Context, s shape, rounds int, targets ...*target) (sides []*contestant, err error) {
 	var groups []*group
 	defer func() {
 		for _, g := range groups {
@@ -236,7 +236,7 @@ func (m *mqttBench) turns(ctx context.Context, s shape, targets ...*target) (sid
 		}
 		groups, sides = append(groups, g), append(sides, &contestant{name: t.name, pid: t.pid})
 	}
-	for round := range m.rounds + 1 {
+	for round := range rounds + 1 {
 		for i, g := range groups {
 			d := m.turn()
 			if round == 0 {
@@ -299,7 +299,7 @@ func (m *mqttBench) loopsOn(ctx context.Context, c cores) (rows [][]string, err 
 	const limit = 1.2
 	name := map[cores]string{oneCore: "one", allCores: "all"}[c]
 	for _, s := range append(shapes(1), shape{name: "50→50", pubs: 50, subs: 50, window: 2, batch: 1, qos: 1}) {
-		sides, err := m.turns(ctx, s, two, one)
+		sides, err := m.turns(ctx, s, m.rounds/2+1, two, one)
 		if err != nil {
 			return nil, err
 		}
