@@ -198,14 +198,14 @@ func (c *conn) acknowledged(frame []byte) error {
 	if a.Type == mqtt.TypePubrel {
 		return c.pubrel(a)
 	}
-	i := s.flight(a.ID)
-	if i >= len(s.flights)-s.unsent {
+	i := s.flights.find(a.ID)
+	if i >= s.flights.n-s.unsent {
 		i = -1 // it was not sent again yet
 	}
 	if i < 0 {
 		return c.unknown(a)
 	}
-	f := &s.flights[i]
+	f := s.flights.at(i)
 	switch {
 	case (a.Type == mqtt.TypePuback) == (f.qos == 2):
 		return &mqtt.Error{Code: mqtt.ProtocolError, Detail: a.Type.String() + " of a message of another QoS"}

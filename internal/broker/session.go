@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -41,7 +40,7 @@ type session struct {
 	// Messages for the client: those on the way, in the order of sending, then
 	// those in memory, then those that the store alone has, after loadAfter.
 	nextID      uint16
-	flights     []flight
+	flights     flights
 	unsent      int // of flights: those of an earlier connection that are still to be sent again
 	waiting     ring
 	seq         uint64 // of the newest that the store has
@@ -54,14 +53,6 @@ type session struct {
 	suspect     int   // of the first of them, which the client may have seen already
 	batch       uint64
 	redelivered *bucket
-}
-
-// flight is a message on its way to the client.
-type flight struct {
-	id       uint16
-	qos      mqtt.QoS
-	released bool   // QoS 2: PUBREC has come, PUBREL was sent
-	e        *entry // nil where nothing would send it again
 }
 
 // entry is a message that waits for one session.
@@ -164,35 +155,23 @@ func (s *session) packetID() uint16 {
 		if s.nextID == 0 {
 			continue
 		}
-		if len(s.flights) == 0 || s.flight(s.nextID) < 0 {
+		if !s.flights.taken(s.nextID) {
 			return s.nextID
 		}
 	}
 }
 
-// flight returns the place of a message on the way, -1 for none. Clients
-// acknowledge in order, so it is most often the first.
-func (s *session) flight(id uint16) int {
-	for i := range s.flights {
-		if s.flights[i].id == id {
-			return i
-		}
-	}
-	return -1
-}
-
+// land takes a message out of those on the way.
 func (s *session) land(i int) {
-	if i < len(s.flights)-s.unsent {
-		s.flights = slices.Delete(s.flights, i, i+1)
-		return
+	if i >= s.flights.n-s.unsent {
+		s.unsent--
 	}
-	s.flights = slices.Delete(s.flights, i, i+1)
-	s.unsent--
+	s.flights.remove(i)
 }
 
 // open reports whether another message may be sent at once.
 func (s *session) open() bool {
-	return len(s.flights) < s.conn.window && s.waiting.len() == 0 && !s.spilled && s.unsent == 0 && s.conn.roomy()
+	return s.flights.n < s.conn.window && s.waiting.len() == 0 && !s.spilled && s.unsent == 0 && s.conn.roomy()
 }
 
 // full reports whether no further message may wait for the session.
@@ -221,7 +200,7 @@ func (s *session) offer(o *outgoing, t *target, qos mqtt.QoS, e *entry) {
 			e = s.newEntry(o, t, qos) // memory alone keeps it
 		}
 		if c.send(o, &delivery{qos: qos, id: id, retain: o.keepsRetain(t), ids: t.ids}) {
-			s.flights = append(s.flights, flight{id: id, qos: qos, e: e})
+			s.flights.push(flight{id: id, qos: qos, e: e})
 			s.loop.keepFlight(s, e, id)
 		} else if e != nil {
 			s.forget(e)
@@ -265,15 +244,15 @@ func (s *session) pump() {
 	if c == nil || c.state != stateOpen {
 		return
 	}
-	for s.unsent > 0 && len(s.flights)-s.unsent < c.window && c.roomy() {
-		f := &s.flights[len(s.flights)-s.unsent]
+	for s.unsent > 0 && s.flights.n-s.unsent < c.window && c.roomy() {
+		f := s.flights.at(s.flights.n - s.unsent)
 		s.unsent--
 		c.sendAgain(f)
 		if c.state != stateOpen {
 			return
 		}
 	}
-	for s.unsent == 0 && s.waiting.len() > 0 && len(s.flights) < c.window && c.roomy() {
+	for s.unsent == 0 && s.waiting.len() > 0 && s.flights.n < c.window && c.roomy() {
 		if !s.mayRedeliver() {
 			return
 		}
@@ -311,7 +290,8 @@ func (s *session) sendEntry(e *entry) {
 	o := l.view(e.m)
 	switch {
 	case e.freed:
-		s.flights = append(s.flights, flight{id: e.id, qos: 2, released: true, e: e})
+		s.flights.mixed = true
+		s.flights.push(flight{id: e.id, qos: 2, released: true, e: e})
 		c.out = mqtt.AppendAck(c.output(), mqtt.TypePubrel, e.id)
 		return
 	case e.m.expired(l.sec):
@@ -320,11 +300,13 @@ func (s *session) sendEntry(e *entry) {
 		l.b.dropped(s, "receive_denied")
 	default:
 		id := e.id
-		if id == 0 || s.flight(id) >= 0 {
+		if id == 0 || s.flights.find(id) >= 0 {
 			id = s.packetID()
+		} else {
+			s.flights.mixed = true
 		}
 		if c.send(o, &delivery{qos: e.qos, id: id, retain: e.retain, dup: e.dup, ids: e.ids}) {
-			s.flights = append(s.flights, flight{id: id, qos: e.qos, e: e})
+			s.flights.push(flight{id: id, qos: e.qos, e: e})
 			l.keepFlight(s, e, id)
 			return
 		}
@@ -342,7 +324,7 @@ func (c *conn) sendAgain(f *flight) {
 	o := c.loop.view(e.m)
 	if !c.mayReceive(o.Topic) || !c.send(o, &delivery{qos: e.qos, id: f.id, retain: e.retain, dup: true, ids: e.ids}) {
 		s := c.session
-		if i := s.flight(f.id); i >= 0 {
+		if i := s.flights.find(f.id); i >= 0 {
 			s.land(i)
 		}
 		s.forget(e)
@@ -353,7 +335,7 @@ func (c *conn) sendAgain(f *flight) {
 func (s *session) leave() {
 	s.online.Store(false)
 	s.conn = nil
-	s.unsent = len(s.flights)
+	s.unsent = s.flights.n
 	if !s.kept() {
 		return
 	}
