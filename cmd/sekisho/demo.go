@@ -52,6 +52,8 @@ type demonstration struct {
 	started time.Time
 
 	device  deviceConfig
+	tls     *tls.Config // with the device's certificate
+	mqtt    *demoMQTT
 	http    *http.Client // with the device's certificate
 	session deviceSession
 	s3      *s3.Client // with the device's session
@@ -67,7 +69,7 @@ type deviceSession struct {
 
 func demo(ctx context.Context, t *terminal, args []string) (err error) {
 	fs := newFlags(t, "demo", "", "Does the whole main job in a temporary folder: starts a server, enrols a device, trades its\n"+
-		"certificate for credentials, uploads a file, is refused outside its prefix, and is revoked.")
+		"certificate for credentials, uploads a file, announces it on MQTT, is refused outside its\nprefix and topics, and is revoked.")
 	if err := fs.parse(args, 0); err != nil {
 		return err
 	}
@@ -85,7 +87,7 @@ func demo(ctx context.Context, t *terminal, args []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	for _, step := range []func(context.Context) error{
-		d.prepare, d.enroll, d.fetchCredentials, d.upload, d.verify, d.refused, d.revoke,
+		d.prepare, d.enroll, d.fetchCredentials, d.upload, d.verify, d.announce, d.refused, d.revoke,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -212,9 +214,8 @@ func (d *demonstration) enroll(ctx context.Context) error {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
-	d.http = &http.Client{Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, Certificates: []tls.Certificate{pair}},
-	}}
+	d.tls = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, Certificates: []tls.Certificate{pair}}
+	d.http = &http.Client{Transport: &http.Transport{TLSClientConfig: d.tls.Clone()}}
 	d.say("sekisho enroll %s --role-alias %s", demoThing, demoAlias)
 	d.say("certificate %s…, its key only in the device's folder", d.device.CertificateID[:16])
 	return nil
@@ -358,7 +359,7 @@ func (d *demonstration) put(ctx context.Context, key string) (code string, err e
 
 func (d *demonstration) refused(ctx context.Context) error {
 	const other = "camera-2/stolen.mp4"
-	d.head("7. It tries another device's prefix")
+	d.head("8. It tries another device's prefix")
 	code, err := d.put(ctx, other)
 	if err != nil {
 		return err
@@ -382,7 +383,7 @@ func (d *demonstration) refused(ctx context.Context) error {
 }
 
 func (d *demonstration) revoke(ctx context.Context) error {
-	d.head("8. The certificate is revoked")
+	d.head("9. The certificate is revoked")
 	if code, err := d.put(ctx, demoThing+"/before.txt"); err != nil || code != "" {
 		return fmt.Errorf("an upload before the revocation failed: %s %w", code, err)
 	}
@@ -405,5 +406,5 @@ func (d *demonstration) revoke(ctx context.Context) error {
 		return fmt.Errorf("the credential endpoint answered a revoked certificate with HTTP %d", status)
 	}
 	d.say("and there are no new ones: HTTP %d %s", status, bytes.TrimSpace(body))
-	return nil
+	return d.cutOff()
 }
