@@ -103,7 +103,7 @@ func TestServeLifecycle(t *testing.T) {
 	}))
 	e, err := s.Endpoints()
 	check(t, err)
-	if len(e) != 2 || e["api"] == "" || e["device_https"] == "" {
+	if len(e) != 3 || e["api"] == "" || e["device_https"] == "" || e["mqtt"] == "" {
 		t.Errorf("endpoints.json: %v", e)
 	}
 	if want := "http://" + e["api"]; s.Env["AWS_ENDPOINT_URL"] != want || s.Env["AWS_REGION"] != region || s.Env["AWS_DEFAULT_REGION"] != region || s.Env["AWS_CA_BUNDLE"] != s.Env["SEKISHO_ROOT_CA"] {
