@@ -34,9 +34,9 @@ const (
 // conn is a connection. Only its loop touches it, but for what Attach sets.
 type conn struct {
 	loop    *loop
-	at      int // its place in loop.conns
-	fd      int // -1 for a stream
-	tls     secure // nil without
+	at      int     // its place in loop.conns
+	fd      int     // -1 for a stream
+	tls     secure  // nil without
 	stream  *stream // instead of a descriptor
 	ws      *websocket
 	session *session
