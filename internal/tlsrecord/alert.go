@@ -15,28 +15,28 @@ const (
 	levelFatal   = 2
 )
 
-// Alert is an alert of RFC 8446 section 6, sent for what the peer did.
-type Alert uint8
-
-// The alerts that matter here.
+// The alerts of RFC 8446 section 6 and RFC 5246 section 7.2 that matter here.
 const (
-	closeNotify       Alert = 0
-	unexpectedMessage Alert = 10
-	badRecordMAC      Alert = 20
-	recordOverflow    Alert = 22
-	illegalParameter  Alert = 47
-	decodeError       Alert = 50
-	protocolVersion   Alert = 70
-	internalError     Alert = 80
-	userCanceled      Alert = 90
-	noRenegotiation   Alert = 100
+	closeNotify       = 0
+	unexpectedMessage = 10
+	badRecordMAC      = 20
+	recordOverflow    = 22
+	illegalParameter  = 47
+	decodeError       = 50
+	protocolVersion   = 70
+	internalError     = 80
+	userCanceled      = 90
+	noRenegotiation   = 100
 )
 
-// Error implements error.
-func (a Alert) Error() string { return fmt.Sprintf("tls: the peer was sent alert %d", uint8(a)) }
-
-// PeerAlert is an alert by which the peer ended the connection.
-type PeerAlert uint8
+// AlertError is the alert that the peer was sent for what it did.
+type AlertError uint8
 
 // Error implements error.
-func (a PeerAlert) Error() string { return fmt.Sprintf("tls: the peer sent alert %d", uint8(a)) }
+func (a AlertError) Error() string { return fmt.Sprintf("tls: the peer was sent alert %d", uint8(a)) }
+
+// PeerAlertError is an alert by which the peer ended the connection.
+type PeerAlertError uint8
+
+// Error implements error.
+func (a PeerAlertError) Error() string { return fmt.Sprintf("tls: the peer sent alert %d", uint8(a)) }

@@ -58,7 +58,7 @@ func (c *Conn) Pending(b []byte) int {
 // Open opens the records that b begins with, in place: b[:n] is what they
 // carried. It keeps the beginning of a record at b's end. What must be sent to
 // the peer at once is appended to reply. An error is for ever: io.EOF after
-// close_notify, Alert for what the peer did wrong, PeerAlert.
+// close_notify, AlertError for what the peer did wrong, PeerAlertError.
 func (c *Conn) Open(b, reply []byte) (n int, _ []byte, err error) {
 	if c.inErr != nil {
 		return 0, reply, c.inErr
@@ -95,7 +95,7 @@ func (c *Conn) Ended() bool { return c.inErr != nil }
 
 // refuse tells the peer what it did.
 func (c *Conn) refuse(reply []byte) []byte {
-	a, ok := errors.AsType[Alert](c.inErr)
+	a, ok := errors.AsType[AlertError](c.inErr)
 	if !ok || c.outErr != nil {
 		return reply
 	}
@@ -120,9 +120,9 @@ func (c *Conn) size(b []byte) (int, error) {
 	n := int(binary.BigEndian.Uint16(b[3:]))
 	switch {
 	case b[1] != 3 || b[2] != 3:
-		return 0, protocolVersion
+		return 0, AlertError(protocolVersion)
 	case n > limit:
-		return 0, recordOverflow
+		return 0, AlertError(recordOverflow)
 	}
 	return headerSize + n, nil
 }
@@ -130,16 +130,16 @@ func (c *Conn) size(b []byte) (int, error) {
 // open opens one record and returns its application data.
 func (c *Conn) open(record []byte) ([]byte, error) {
 	if c.in.seq == 1<<64-1 {
-		return nil, unexpectedMessage
+		return nil, AlertError(unexpectedMessage)
 	}
 	kind, plain, err := c.decrypt(record)
 	switch {
 	case err != nil:
 		return nil, err
 	case len(plain) > maxPlaintext:
-		return nil, recordOverflow
+		return nil, AlertError(recordOverflow)
 	case c.have > 0 && kind != typeHandshake:
-		return nil, unexpectedMessage
+		return nil, AlertError(unexpectedMessage)
 	}
 	switch kind {
 	case typeApplication:
@@ -154,7 +154,7 @@ func (c *Conn) open(record []byte) ([]byte, error) {
 	case typeHandshake:
 		return nil, c.handshake(plain)
 	}
-	return nil, unexpectedMessage
+	return nil, AlertError(unexpectedMessage)
 }
 
 func (c *Conn) decrypt(record []byte) (kind byte, plain []byte, err error) {
@@ -166,35 +166,35 @@ func (c *Conn) decrypt(record []byte) (kind byte, plain []byte, err error) {
 
 func (c *Conn) open13(record []byte) (kind byte, plain []byte, err error) {
 	if record[0] != typeApplication {
-		return 0, nil, unexpectedMessage // also change_cipher_spec: it comes before Finished, section 5
+		return 0, nil, AlertError(unexpectedMessage) // also change_cipher_spec: it comes before Finished, section 5
 	}
 	body := record[headerSize:]
 	plain, err = c.in.aead.Open(body[:0], c.nonce13(&c.in), body, record[:headerSize])
 	if err != nil {
-		return 0, nil, badRecordMAC
+		return 0, nil, AlertError(badRecordMAC)
 	}
 	c.in.used(len(plain))
 	if len(plain) > maxPlaintext+1 {
-		return 0, nil, recordOverflow
+		return 0, nil, AlertError(recordOverflow)
 	}
-	for i := len(plain) - 1; i >= 0; i-- {
-		if plain[i] != 0 {
-			return plain[i], plain[:i], nil
+	for i, b := range slices.Backward(plain) {
+		if b != 0 {
+			return b, plain[:i], nil
 		}
 	}
-	return 0, nil, unexpectedMessage
+	return 0, nil, AlertError(unexpectedMessage)
 }
 
 func (c *Conn) open12(record []byte) (kind byte, plain []byte, err error) {
 	body := record[headerSize:]
 	if len(body) < explicitSize+tagSize {
-		return 0, nil, badRecordMAC
+		return 0, nil, AlertError(badRecordMAC)
 	}
 	nonce := append(append(c.nonce[:0], c.in.iv[:saltSize]...), body[:explicitSize]...)
 	body = body[explicitSize:]
 	plain, err = c.in.aead.Open(body[:0], nonce, body, c.ad12(c.in.seq, record[0], len(body)-tagSize))
 	if err != nil {
-		return 0, nil, badRecordMAC
+		return 0, nil, AlertError(badRecordMAC)
 	}
 	c.in.used(len(plain))
 	return record[0], plain, nil
@@ -219,7 +219,7 @@ func (c *Conn) ad12(seq uint64, kind byte, n int) []byte {
 // wasted counts a record that carried nothing.
 func (c *Conn) wasted() error {
 	if c.useless++; c.useless > maxUseless {
-		return unexpectedMessage
+		return AlertError(unexpectedMessage)
 	}
 	return nil
 }
@@ -227,15 +227,15 @@ func (c *Conn) wasted() error {
 func (c *Conn) alerted(b []byte) error {
 	switch {
 	case len(b) != 2:
-		return decodeError
-	case Alert(b[1]) == closeNotify:
+		return AlertError(decodeError)
+	case b[1] == closeNotify:
 		return io.EOF
-	case c.suite.tls13 && Alert(b[1]) == userCanceled, !c.suite.tls13 && b[0] == levelWarning:
+	case c.suite.tls13 && b[1] == userCanceled, !c.suite.tls13 && b[0] == levelWarning:
 		return c.wasted()
 	case !c.suite.tls13 && b[0] != levelFatal:
-		return illegalParameter
+		return AlertError(illegalParameter)
 	}
-	return PeerAlert(b[1])
+	return PeerAlertError(b[1])
 }
 
 // handshake takes a message that comes after the handshake. From a client that
@@ -243,23 +243,23 @@ func (c *Conn) alerted(b []byte) error {
 func (c *Conn) handshake(b []byte) error {
 	switch {
 	case !c.suite.tls13:
-		return noRenegotiation
+		return AlertError(noRenegotiation)
 	case len(b) == 0:
-		return unexpectedMessage
+		return AlertError(unexpectedMessage)
 	}
 	n := copy(c.message[c.have:], b)
 	c.have += uint8(n) //nolint:gosec // at most 5
 	switch m := c.message; {
 	case m[0] != 24:
-		return unexpectedMessage
+		return AlertError(unexpectedMessage)
 	case c.have < uint8(len(m)):
 		return c.wasted()
 	case m[1] != 0 || m[2] != 0 || m[3] != 1:
-		return decodeError
+		return AlertError(decodeError)
 	case n < len(b): // a key change must be at the end of a record, section 5.1
-		return unexpectedMessage
+		return AlertError(unexpectedMessage)
 	case m[4] > 1:
-		return illegalParameter
+		return AlertError(illegalParameter)
 	}
 	return c.updated(c.message[4] == 1)
 }
@@ -267,10 +267,10 @@ func (c *Conn) handshake(b []byte) error {
 func (c *Conn) updated(asked bool) error {
 	c.message, c.have = [5]byte{}, 0
 	if c.updates++; c.updates > maxUpdates+c.records/updateEvery {
-		return unexpectedMessage
+		return AlertError(unexpectedMessage)
 	}
 	if err := c.in.next(c.suite); err != nil {
-		return internalError
+		return AlertError(internalError)
 	}
 	c.owes = c.owes || asked
 	return c.wasted()
@@ -313,7 +313,7 @@ func (c *Conn) Close(dst []byte) []byte {
 	if c.outErr != nil {
 		return dst
 	}
-	dst = c.seal(dst, typeAlert, []byte{levelWarning, byte(closeNotify)})
+	dst = c.seal(dst, typeAlert, []byte{levelWarning, closeNotify})
 	c.outErr = errClosed
 	return dst
 }

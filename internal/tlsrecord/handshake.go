@@ -38,6 +38,7 @@ type Handshake struct {
 	hello    bool // a ServerHello was sent
 	changes  int  // change_cipher_spec records that were sent
 	last     int  // records after the last of them
+	lastSize int  // of the last record that was sent, without its header
 	answered bool // something was sent after the last record that came
 	strange  bool // something was sent that is not understood
 }
@@ -135,13 +136,12 @@ func (h *Handshake) Sent(b []byte) {
 }
 
 func (h *Handshake) record(kind byte, body []byte) {
-	switch {
-	case kind == changeCipher:
+	h.last++
+	if kind == changeCipher {
 		h.changes++
 		h.last = 0
-	default:
-		h.last++
 	}
+	h.lastSize = len(body)
 	const at = 4 + 2 // behind the header of the message and the version
 	if !h.hello && kind == typeHandshake && len(body) >= at+randomSize && body[0] == serverHello {
 		h.hello = true
@@ -194,10 +194,11 @@ func (h *Handshake) conn(state *tls.ConnectionState) *Conn {
 	return c
 }
 
-// keys13 sets no keys where the server has sent something after its Finished:
-// the client's Finished is the last of a handshake.
+// keys13 sets no keys where the server has sent something after its Finished: a
+// session ticket, which is larger, goes before or after the client's Finished.
 func (h *Handshake) keys13(c *Conn) error {
-	if h.answered || h.serverSize != h.clientSize {
+	finished := 4 + c.suite.secret() + 1 + tagSize
+	if h.answered || h.lastSize != finished || h.serverSize != h.clientSize {
 		return nil
 	}
 	if err := c.in.traffic(c.suite, h.client[:h.clientSize]); err != nil {

@@ -60,8 +60,8 @@ func (s suite) secret() int {
 // expand is HKDF-Expand-Label of RFC 8446 section 7.1, without a context.
 func (s suite) expand(secret []byte, label string, n int) ([]byte, error) {
 	info := binary.BigEndian.AppendUint16(make([]byte, 0, 32), uint16(n)) //nolint:gosec // the size of a key
-	info = append(info, byte(len("tls13 ")+len(label)))
-	info = append(append(info, "tls13 "...), label...)
+	label = "tls13 " + label
+	info = append(append(info, byte(len(label))), label...) //nolint:gosec // a few bytes
 	return hkdf.Expand(s.hash(), secret, string(append(info, 0)), n)
 }
 
