@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -107,6 +108,7 @@ func (x *variant) run(ctx context.Context, dir string, s *conformance.Script, v 
 		Conditions: []string{x.profileName()},
 		Dial:       srv.dial,
 		Clock:      func(d time.Duration) error { srv.clock.advance(d); srv.broker.Nudge(); return nil },
+		Gone:       srv.gone,
 		Restart:    func(ctx context.Context) error { return errors.Join(srv.stop(), srv.start(ctx)) },
 		Timeout:    5 * time.Second,
 		Quiet:      60 * time.Millisecond,
@@ -122,6 +124,7 @@ type server struct {
 	dir       string
 	cfg       broker.Config
 	clock     *fakeClock
+	open      counter
 	store     *queue.Store
 	broker    *broker.Broker
 	listener  net.Listener
@@ -130,11 +133,16 @@ type server struct {
 
 func (x *variant) newServer(dir string, named map[string]int) (*server, error) {
 	limits, err := limitsOf(x.profile, named)
+	if err != nil {
+		return nil, err
+	}
 	clock := &fakeClock{now: time.Date(2027, 1, 1, 0, 0, 0, 900_000_000, time.UTC)}
-	return &server{variant: x, dir: dir, clock: clock, cfg: broker.Config{
+	s := &server{variant: x, dir: dir, clock: clock, cfg: broker.Config{
 		Profile: x.profile, Streams: x.streams, Limits: limits, Loops: 2, Access: guard{},
 		Logger: slog.New(slog.DiscardHandler), Now: clock.Now, Rand: rand.Reader,
-	}}, err
+	}}
+	s.cfg.Observer = &s.open
+	return s, nil
 }
 
 func (s *server) start(ctx context.Context) (err error) {
@@ -164,6 +172,30 @@ func (s *server) stop() error {
 	}
 	return err
 }
+
+// gone waits until the broker has noticed that a connection was dropped.
+func (s *server) gone(drop func()) error {
+	before := s.open.n.Load()
+	drop()
+	for range 5000 {
+		if s.open.n.Load() < before {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return errors.New("the broker does not notice that the connection is gone")
+}
+
+// counter is an observer that counts connections.
+type counter struct{ n atomic.Int64 }
+
+func (c *counter) Connection(delta int)   { c.n.Add(int64(delta)) }
+func (*counter) Refused(string)           {}
+func (*counter) Disconnected(string)      {}
+func (*counter) Messages(_, _ *[3]uint64) {}
+func (*counter) Limit(string)             {}
+func (*counter) Dropped(string)           {}
+func (*counter) Deny(string)              {}
 
 // attach hands over what connects until the listener ends.
 func (s *server) attach() {

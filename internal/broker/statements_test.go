@@ -38,9 +38,13 @@ func TestStatements(t *testing.T) {
 			if !vector(t, what) {
 				t.Errorf("%s: no vector %q", key, what)
 			}
-		case "test", "none":
+		case "test":
+			if !exists(t, what) {
+				t.Errorf("%s: no test %q", key, what)
+			}
+		case "none":
 			if what == "" {
-				t.Errorf("%s: %s of what?", key, kind)
+				t.Errorf("%s: none for what reason?", key)
 			}
 		case "client":
 		default:
@@ -97,6 +101,22 @@ func vector(tb testing.TB, what string) bool {
 		}
 	}
 	return false
+}
+
+// exists reports whether a package of this repository has the test.
+func exists(tb testing.TB, name string) bool {
+	tb.Helper()
+	files, err := filepath.Glob("../*/*_test.go")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return slices.ContainsFunc(files, func(file string) bool {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return strings.Contains(string(data), "\nfunc "+name+"(t *testing.T)")
+	})
 }
 
 // pahoCases are the cases of both suites of Eclipse paho.mqtt.testing.

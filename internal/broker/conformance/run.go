@@ -20,6 +20,7 @@ type Target struct {
 	Dial       func(context.Context) (net.Conn, error)
 	Clock      func(time.Duration) error   // lets time pass
 	Restart    func(context.Context) error // ends the broker and starts it again with what it kept; nil if it keeps nothing
+	Gone       func(drop func()) error     // calls drop, which closes a connection, and waits until the broker knows; nil does not wait
 	Timeout    time.Duration               // for what is expected
 	Quiet      time.Duration               // for what must not come
 	Terse      bool                        // the broker may end MQTT 5 connections without a reason code, as section 4.13 lets it
@@ -135,8 +136,7 @@ func (r *run) step(ctx context.Context, st *step) error {
 	case "ends":
 		return r.closed(ctx, c, true)
 	case "drop":
-		c.close()
-		return nil
+		return r.drop(c)
 	default:
 		return r.exchange(ctx, c, strings.TrimSuffix(st.verb, "*"), list)
 	}
@@ -174,6 +174,15 @@ func (r *run) dial(ctx context.Context, c *client, list []arg) ([]arg, error) {
 	}
 	c.open(conn, v)
 	return a.list, nil
+}
+
+// drop closes a connection without a word.
+func (r *run) drop(c *client) error {
+	if r.target.Gone == nil {
+		c.close()
+		return nil
+	}
+	return r.target.Gone(c.close)
 }
 
 // exchange runs the operations that stand for several packets.
