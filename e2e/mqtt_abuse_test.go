@@ -297,9 +297,9 @@ func TestMQTTStrangers(t *testing.T) {
 		"no certificate":      {func(c *tls.Config) { c.Certificates = nil }, "the client showed no certificate"},
 		"foreign certificate": {func(c *tls.Config) { c.Certificates = []tls.Certificate{foreign(t)} }, "the certificate is not registered"},
 		"foreign name": {func(c *tls.Config) {
-			c.ServerName, c.InsecureSkipVerify = "broker.example.com", true //nolint:gosec // the server's name is what is tested
+			c.ServerName, c.InsecureSkipVerify = "broker.example.com", true
 		}, "broker.example.com"},
-		"TLS 1.1": {func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }, ""}, //nolint:gosec // to be refused
+		"TLS 1.1": {func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }, ""},
 	} {
 		for port, alpn := range ports() {
 			conf := d.tls(alpn)

@@ -46,7 +46,7 @@ func (p *crashPublisher) run(ctx context.Context, addr string, acks *atomic.Int6
 	}
 	defer l.Close() //nolint:errcheck // the server may be gone
 	if ack, err := l.connect(session{id: "publisher-" + strconv.Itoa(p.number)}); err != nil || ack.Code != 0 {
-		return fmt.Errorf("publisher: CONNACK %v, %w", ack.Code, err)
+		return errors.Join(fmt.Errorf("publisher: CONNACK %#x", byte(ack.Code)), err)
 	}
 	first := p.next // has packet identifier 1
 	for acked := first; ctx.Err() == nil; {
@@ -100,7 +100,7 @@ func (s *crashSubscriber) attend(ctx context.Context, addr string, wg *sync.Wait
 	}
 	ack, err := l.connect(session{id: s.id, keep: true, keepAlive: 600})
 	if err != nil || ack.Code != 0 || ack.SessionPresent != s.known {
-		return errors.Join(fmt.Errorf("%s: CONNACK %v, session present %t, want %t", s.id, ack.Code, ack.SessionPresent, s.known), err, l.Close())
+		return errors.Join(fmt.Errorf("%s: CONNACK %#x, session present %t, want %t", s.id, byte(ack.Code), ack.SessionPresent, s.known), err, l.Close())
 	}
 	if !s.known {
 		if codes, err := l.subscribe(1, "crash/+"); err != nil || codes[0] != 1 {
@@ -114,7 +114,7 @@ func (s *crashSubscriber) attend(ctx context.Context, addr string, wg *sync.Wait
 }
 
 func (s *crashSubscriber) receive(l *link) {
-	defer l.Close()                // the server may be gone
+	defer l.Close()                    //nolint:errcheck // the server may be gone
 	var before [crashPublishers]uint64 // on this connection: the last number, and one
 	for {
 		p, err := l.receive(10 * time.Minute)

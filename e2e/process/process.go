@@ -249,18 +249,24 @@ func (s *Server) Tail(n int) string {
 }
 
 // RSS returns the resident memory of process pid in bytes.
-func RSS(pid int) (int64, error) {
+func RSS(pid int) (int64, error) { return memory(pid, "VmRSS:") }
+
+// Anonymous returns the resident memory of process pid without the pages of
+// files that it has mapped.
+func Anonymous(pid int) (int64, error) { return memory(pid, "RssAnon:") }
+
+func memory(pid int, name string) (int64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, fmt.Errorf("read rss: %w", err)
 	}
 	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) == 3 && f[0] == "VmRSS:" {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == name {
 			kb, err := strconv.ParseInt(f[1], 10, 64)
 			return kb << 10, err
 		}
 	}
-	return 0, errors.New("read rss: no VmRSS line")
+	return 0, fmt.Errorf("read rss: no line %s", name)
 }
 
 // CPU returns the processor time that process pid has used.
