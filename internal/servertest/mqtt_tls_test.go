@@ -28,7 +28,9 @@ import (
 // mqttFleet is a server whose devices may do everything over MQTT.
 func mqttFleet(t *testing.T) *servertest.Server {
 	t.Helper()
-	s := servertest.Start(t)
+	s := servertest.Start(t, func(o *server.Options) {
+		o.MQTTLimits = map[string]string{"mqtt-connect-rate": "0"}
+	})
 	s.Fleet()
 	_, err := s.IoT.CreatePolicyVersion(t.Context(), &iot.CreatePolicyVersionInput{
 		PolicyName: aws.String(servertest.Policy), SetAsDefault: true,
