@@ -483,3 +483,36 @@ func TestQueueIsBounded(t *testing.T) {
 		sub.wants("t", "again")
 	}
 }
+
+// A packet of many reads, whose bytes come in pieces with pauses between them,
+// arrives whole.
+func TestLargePacketsInPieces(t *testing.T) {
+	t.Parallel()
+	for _, streams := range []bool{false, true} {
+		h := open(t, func(c *broker.Config) { c.Streams = streams })
+		sub, _ := h.connect("a", "sub", false)
+		sub.subscribe("t", 0)
+		pub, _ := h.connect("b", "pub", false)
+		for i, size := range []int{65_535, 65_536, 66_000, 100_000, 131_072} {
+			payload := make([]byte, size)
+			for j := range payload {
+				payload[j] = byte(j * (i + 1) >> 3)
+			}
+			p := mqtt.Publish{Topic: []byte("t"), Payload: payload}
+			all, err := p.Append(nil, mqtt.V5)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for len(all) > 0 {
+				n := min(len(all), 30_000)
+				pub.write(all[:n])
+				all = all[n:]
+				h.Nudge()
+				h.Nudge()
+			}
+			if got := sub.receive(); string(got.Payload) != string(payload) {
+				t.Fatalf("%d bytes arrive as %d others", size, len(got.Payload))
+			}
+		}
+	}
+}

@@ -135,8 +135,8 @@ func (c *conn) more() {
 func (c *conn) read() (int, error) {
 	l := c.loop
 	if len(c.in) >= readSize {
-		l.data = grow(c.in, readSize)
-		c.in = nil
+		c.in = grow(c.in, readSize)
+		l.data = c.in
 	} else {
 		l.data = append(l.buffer[:0], c.in...)
 	}
@@ -634,6 +634,10 @@ func (c *conn) finish(told bool, reason string) {
 		return
 	}
 	if !told || c.blocked {
+		if c.tls != nil && !c.blocked { // it is the end, and no cut
+			c.tls.closeWrite(c.loop)
+			c.writeCipher()
+		}
 		c.close(reason)
 		return
 	}
@@ -690,6 +694,9 @@ func (c *conn) close(reason string) {
 	l := c.loop
 	l.drop(c)
 	l.b.open.Add(-1)
+	if c.timer != nil { // else the wheel would hold on to it
+		c.timer.stop()
+	}
 	if c.stream != nil {
 		c.stream.leave()
 		return

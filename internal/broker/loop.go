@@ -309,6 +309,7 @@ func (l *loop) tidy() {
 	l.buffers.tidy()
 	if l.sec%60 == 0 {
 		l.forgetPast()
+		l.forgetRoutes()
 	}
 	if l.index == 0 && !l.ending {
 		l.calmDown()

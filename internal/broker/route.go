@@ -56,6 +56,18 @@ func (l *loop) route(topic []byte) *route {
 	return r
 }
 
+// forgetRoutes drops the routes that are no longer right: they hold sessions
+// that may be gone.
+func (l *loop) forgetRoutes() {
+	generation := l.b.subscriptions.Load()
+	for topic, r := range l.routes {
+		if r.generation != generation {
+			*r = route{} // the last one of a connection, perhaps
+			delete(l.routes, topic)
+		}
+	}
+}
+
 // newRoute goes through the trees.
 func (l *loop) newRoute(topic []byte) (r route) {
 	if ingested(topic) {
