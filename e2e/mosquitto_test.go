@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/broker/conformance"
+	"github.com/sekisho-iot/sekisho/internal/mqtt"
 )
 
 // mosquittoWait is the longest time that a script may let pass for real.
@@ -35,7 +37,9 @@ func TestMosquittoConformance(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gate := make(chan struct{}, 8) // mosquitto waits more than it works
+	dir := t.TempDir()
+	gate := make(chan struct{}, 24) // mosquitto waits more than it works
+	var outcomes []comparison
 	for i := range scripts {
 		s := &scripts[i]
 		if !s.Runs("standard") || len(s.Limits) > 0 || s.Clocks() > mosquittoWait || s.Restarts() {
@@ -46,20 +50,32 @@ func TestMosquittoConformance(t *testing.T) {
 			if strings.HasPrefix(note, "skip: ") {
 				continue
 			}
-			t.Run(s.Title()+" "+v.String(), func(t *testing.T) {
-				t.Parallel()
+			o := comparison{s.Title() + " " + v.String(), note, make(chan error, 1)}
+			outcomes = append(outcomes, o)
+			go func() {
 				gate <- struct{}{}
 				defer func() { <-gate }()
-				judge(t, note, s.Run(t.Context(), v, mosquitto(t, binary)))
-			})
+				o.err <- compare(t.Context(), binary, dir, s, v)
+			}()
 		}
 	}
+	for _, o := range outcomes {
+		t.Run(o.name, func(t *testing.T) { judge(t, o.note, <-o.err) })
+	}
+}
+
+// comparison is one run of a script, and what the script says of mosquitto.
+type comparison struct {
+	name, note string
+	err        chan error
 }
 
 // judge compares the outcome with what the script says of mosquitto.
 func judge(t *testing.T, note string, err error) {
 	t.Helper()
 	switch {
+	case errors.Is(err, errNoMosquitto):
+		t.Error(err)
 	case note == "" && err != nil:
 		t.Errorf("mosquitto differs: %v", err)
 	case note != "" && err == nil:
@@ -69,51 +85,47 @@ func judge(t *testing.T, note string, err error) {
 	}
 }
 
-// mosquitto starts one and returns it as a target.
-func mosquitto(t *testing.T, binary string) *conformance.Target {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+// errNoMosquitto is no difference of mosquitto's.
+var errNoMosquitto = errors.New("mosquitto does not run")
+
+// compare runs a script against a mosquitto of its own.
+func compare(ctx context.Context, binary, dir string, s *conformance.Script, v mqtt.Version) error {
+	dir, err := os.MkdirTemp(dir, "")
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	addr := l.Addr().(*net.TCPAddr)
-	_ = l.Close()
-	dir := t.TempDir()
+	name := filepath.Join(dir, "mosquitto")
 	// The topics of conformance scripts that access denies; see package broker's test.
 	acl := "topic readwrite #\ntopic readwrite $other/#\ntopic readwrite $t/#\ntopic readwrite $TopicA/#\ntopic deny deny/publish/#\ntopic deny deny/receive/#\n"
-	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nacl_file %s\nmax_topic_alias 16\nuser root\n",
-		addr.Port, filepath.Join(dir, "acl"))
-	for name, data := range map[string]string{"acl": acl, "mosquitto.conf": conf} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	conf := fmt.Sprintf("listener 0 %s.sock\nallow_anonymous true\nacl_file %s.acl\nmax_topic_alias 16\nuser root\n", name, name)
+	if err := errors.Join(os.WriteFile(name+".acl", []byte(acl), 0o600), os.WriteFile(name+".conf", []byte(conf), 0o600)); err != nil {
+		return err
 	}
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), binary, "-c", filepath.Join(dir, "mosquitto.conf"))
+	cmd := exec.CommandContext(ctx, binary, "-c", name+".conf")
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		return errors.Join(errNoMosquitto, err)
 	}
-	t.Cleanup(func() {
+	defer func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-	})
+	}()
 	target := &conformance.Target{
 		Conditions: []string{"standard", "mosquitto"},
 		Dial: func(ctx context.Context) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", addr.String())
+			return new(net.Dialer).DialContext(ctx, "unix", name+".sock")
 		},
 		Clock:   func(d time.Duration) error { time.Sleep(d); return nil },
 		Timeout: 3 * time.Second,
 		Quiet:   100 * time.Millisecond,
 		Terse:   true,
 	}
-	for range 100 {
-		c, err := target.Dial(t.Context())
+	for range 250 {
+		c, err := target.Dial(ctx)
 		if err == nil {
 			_ = c.Close()
-			return target
+			return s.Run(ctx, v, target)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	t.Fatal("mosquitto does not listen")
-	return nil
+	return errNoMosquitto
 }
