@@ -27,6 +27,13 @@ type soak struct {
 	addr  string
 	until time.Time
 	done  [6]atomic.Int64 // rounds of each kind of client
+	names atomic.Int64
+}
+
+// name is one of many that come again and again: the server remembers for a
+// while who was there.
+func (k *soak) name(prefix string) string {
+	return fmt.Sprintf("%s-%d", prefix, k.names.Add(1)%5000)
 }
 
 // sample is what the server used at one moment. Its memory is its own alone: the
@@ -129,12 +136,12 @@ func (l *link) leave() error { return errors.Join(l.send(&mqtt.Disconnect{}), l.
 // fleeting connects two clients, of any version, that talk with each other and go.
 func (k *soak) fleeting(ctx context.Context, worker int) error {
 	version := []mqtt.Version{mqtt.V311, mqtt.V5}[rand.IntN(2)]
-	sub, err := k.join(ctx, session{id: unique("sub"), version: version})
+	sub, err := k.join(ctx, session{id: k.name("sub"), version: version})
 	if err != nil {
 		return err
 	}
 	defer sub.Close() //nolint:errcheck // it may have left
-	pub, err := k.join(ctx, session{id: unique("pub"), version: version})
+	pub, err := k.join(ctx, session{id: k.name("pub"), version: version})
 	if err != nil {
 		return err
 	}
@@ -145,7 +152,7 @@ func (k *soak) fleeting(ctx context.Context, worker int) error {
 	for n := range 20 {
 		qos := mqtt.QoS(n % 2)
 		payload := fmt.Sprint(n) + strings.Repeat(".", rand.IntN(4000))
-		if code, err := pub.publish(qos, false, fmt.Sprintf("soak/fleeting/%d/%s", worker, unique("topic")), payload); err != nil || code.Failed() {
+		if code, err := pub.publish(qos, false, fmt.Sprintf("soak/fleeting/%d/%s", worker, k.name("topic")), payload); err != nil || code.Failed() {
 			return errors.Join(fmt.Errorf("PUBACK %#x", byte(code)), err)
 		}
 		if err := sub.expect(payload); err != nil {
@@ -158,7 +165,7 @@ func (k *soak) fleeting(ctx context.Context, worker int) error {
 // persistent has a session that gets what came while it was away, and is then
 // left to expire, or ended.
 func (k *soak) persistent(ctx context.Context, worker int) error {
-	s := session{id: unique("persistent"), keep: true}
+	s := session{id: k.name("persistent"), keep: true}
 	topic := fmt.Sprintf("soak/persistent/%d", worker)
 	l, err := k.join(ctx, s)
 	if err != nil {
@@ -170,7 +177,7 @@ func (k *soak) persistent(ctx context.Context, worker int) error {
 	if err := l.leave(); err != nil {
 		return err
 	}
-	pub, err := k.join(ctx, session{id: unique("pub")})
+	pub, err := k.join(ctx, session{id: k.name("pub")})
 	if err != nil {
 		return err
 	}
@@ -200,7 +207,7 @@ func (k *soak) persistent(ctx context.Context, worker int) error {
 
 // retained publishes and deletes retained messages, and asks for them.
 func (k *soak) retained(ctx context.Context, worker int) error {
-	l, err := k.join(ctx, session{id: unique("retained")})
+	l, err := k.join(ctx, session{id: k.name("retained")})
 	if err != nil {
 		return err
 	}
@@ -226,7 +233,7 @@ func (k *soak) retained(ctx context.Context, worker int) error {
 
 // shared has three members of a shared subscription, one of which gets each message.
 func (k *soak) shared(ctx context.Context, _ int) error {
-	topic := unique("soak/shared/x")
+	topic := k.name("soak/shared/x")
 	var members []*link
 	defer func() {
 		for _, m := range members {
@@ -234,7 +241,7 @@ func (k *soak) shared(ctx context.Context, _ int) error {
 		}
 	}()
 	for range 3 {
-		m, err := k.join(ctx, session{id: unique("member")})
+		m, err := k.join(ctx, session{id: k.name("member")})
 		if err != nil {
 			return err
 		}
@@ -243,7 +250,7 @@ func (k *soak) shared(ctx context.Context, _ int) error {
 			return err
 		}
 	}
-	pub, err := k.join(ctx, session{id: unique("pub")})
+	pub, err := k.join(ctx, session{id: k.name("pub")})
 	if err != nil {
 		return err
 	}
@@ -271,7 +278,7 @@ func (k *soak) shared(ctx context.Context, _ int) error {
 // lost has a client that is lost, and one that hears its will.
 func (k *soak) lost(ctx context.Context, worker int) error {
 	topic := fmt.Sprintf("soak/will/%d", worker)
-	l, err := k.join(ctx, session{id: unique("heir")})
+	l, err := k.join(ctx, session{id: k.name("heir")})
 	if err != nil {
 		return err
 	}
@@ -280,7 +287,7 @@ func (k *soak) lost(ctx context.Context, worker int) error {
 		return err
 	}
 	last := unique("will")
-	x, err := k.join(ctx, session{id: unique("lost"), will: &mqtt.Will{QoS: 1, Topic: []byte(topic), Payload: []byte(last)}})
+	x, err := k.join(ctx, session{id: k.name("lost"), will: &mqtt.Will{QoS: 1, Topic: []byte(topic), Payload: []byte(last)}})
 	if err != nil {
 		return err
 	}
