@@ -135,7 +135,7 @@ func TestMQTTOverTLS(t *testing.T) {
 		tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA,
 	} {
 		d := s.Enrol(fmt.Sprintf("thing-%d", i))
-		for _, addr := range []string{s.MQTTAddr(), s.DeviceAddr()} {
+		for door, addr := range []string{s.MQTTAddr(), s.DeviceAddr()} {
 			conf := d.TLS()
 			conf.NextProtos = []string{"x-amzn-mqtt-ca"}
 			if suite != 0 {
@@ -144,7 +144,7 @@ func TestMQTTOverTLS(t *testing.T) {
 			conn, err := (&tls.Dialer{Config: conf}).DialContext(t.Context(), "tcp", addr)
 			must(t, err)
 			must(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
-			if err := (&talker{Conn: conn}).job(d.Thing); err != nil {
+			if err := (&talker{Conn: conn}).job(fmt.Sprintf("%s-%d", d.Thing, door)); err != nil {
 				t.Errorf("%s on %s: %v", tls.CipherSuiteName(suite), addr, err)
 			}
 			_ = conn.Close()
@@ -166,7 +166,7 @@ func TestMQTTForgedRecord(t *testing.T) {
 		conn := tls.Client(f, conf)
 		must(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
 		c := &talker{Conn: conn}
-		must(t, c.connect(d.Thing))
+		must(t, c.connect(tls.VersionName(version)))
 		f.forge = true
 		must(t, c.send(&mqtt.Ping{Type: mqtt.TypePingreq}))
 		_, _, err = c.next()
@@ -208,14 +208,14 @@ func TestMQTTOverOpenSSL(t *testing.T) {
 	must(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600))
 	_, port, err := net.SplitHostPort(s.MQTTAddr())
 	must(t, err)
-	for _, args := range [][]string{
+	for i, args := range [][]string{
 		{"--tls-version", "tlsv1.3"},
 		{"--tls-version", "tlsv1.2"},
 		{"--tls-version", "tlsv1.2", "--ciphers", "ECDHE-ECDSA-AES256-GCM-SHA384"},
 		{"--tls-version", "tlsv1.2", "--ciphers", "ECDHE-ECDSA-CHACHA20-POLY1305"},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		cmd := exec.CommandContext(ctx, program, append(args, "-h", "localhost", "-p", port, "-i", "pump", "-V", "5",
+		cmd := exec.CommandContext(ctx, program, append(args, "-h", "localhost", "-p", port, "-i", fmt.Sprintf("pump-%d", i), "-V", "5",
 			"--cafile", filepath.Join(s.Data, server.RootCAFile), "--cert", cert, "--key", keyFile,
 			"-q", "1", "-t", "echo", "-e", "echo", "-m", "hello", "-W", "10")...)
 		out, err := cmd.CombinedOutput()

@@ -109,7 +109,9 @@ func (d *DB) connect(ctx context.Context, readers int) error {
 		if err != nil {
 			return fmt.Errorf("open database: %w", err)
 		}
-		if _, err := r.c.ExecContext(ctx, "PRAGMA query_only=ON"); err != nil {
+		// What is read often is in the memory of the services: a storm of devices
+		// that are looked up once must not leave pages behind in every reader.
+		if _, err := r.c.ExecContext(ctx, "PRAGMA query_only=ON; PRAGMA cache_size=-2000"); err != nil {
 			return fmt.Errorf("open database: %w", err)
 		}
 		d.readers <- r
