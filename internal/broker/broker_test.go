@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -515,4 +516,91 @@ func TestLargePacketsInPieces(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Lifecycle events say what AWS's do
+// (https://docs.aws.amazon.com/iot/latest/developerguide/life-cycle-events.html).
+func TestLifecycleEvents(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	watch, _ := h.connect("watcher", "watch", false)
+	watch.subscribe("$aws/events/#", 1)
+	watch.receive() // of this very subscription
+	next := func(topic string) map[string]any {
+		t.Helper()
+		p := watch.receive()
+		if string(p.Topic) != topic {
+			t.Fatalf("event on %s, want %s", p.Topic, topic)
+		}
+		var e map[string]any
+		if err := json.Unmarshal(p.Payload, &e); err != nil {
+			t.Fatal(err)
+		}
+		if e["clientId"] != "x" || e["timestamp"] != float64(h.clock.Now().UnixMilli()) {
+			t.Errorf("%s: %v", topic, e)
+		}
+		return e
+	}
+	check := func(e, want map[string]any) {
+		t.Helper()
+		for k, v := range want {
+			if e[k] != v {
+				t.Errorf("%s is %v, want %v, in %v", k, e[k], v, e)
+			}
+		}
+		if len(e) != len(want)+3 { // clientId, timestamp, sessionIdentifier
+			t.Errorf("%v", e)
+		}
+	}
+	for n := range 2 {
+		x, _ := h.connect("c", "x", false)
+		connected := next("$aws/events/presence/connected/x")
+		check(connected, map[string]any{
+			"eventType": "connected", "principalIdentifier": "c", "ipAddress": "127.0.0.1", "versionNumber": float64(n),
+		})
+		x.subscribe("a/b", 1)
+		e := next("$aws/events/subscriptions/subscribed/x")
+		if topics, ok := e["topics"].([]any); !ok || len(topics) != 1 || topics[0] != "a/b" || e["sessionIdentifier"] != connected["sessionIdentifier"] {
+			t.Errorf("subscribed: %v", e)
+		}
+		x.send(&mqtt.Unsubscribe{ID: 9, Filters: []mqtt.Filter{{Text: []byte("a/b")}}})
+		x.read()
+		next("$aws/events/subscriptions/unsubscribed/x")
+		want := map[string]any{
+			"eventType": "disconnected", "principalIdentifier": "c", "clientInitiatedDisconnect": true,
+			"disconnectReason": "CLIENT_INITIATED_DISCONNECT", "versionNumber": float64(n),
+		}
+		if n == 0 {
+			x.send(&mqtt.Disconnect{})
+		} else {
+			want["clientInitiatedDisconnect"], want["disconnectReason"] = false, "CONNECTION_LOST"
+			_ = x.conn.Close()
+		}
+		e = next("$aws/events/presence/disconnected/x")
+		if check(e, want); e["sessionIdentifier"] != connected["sessionIdentifier"] {
+			t.Errorf("another session: %v", e)
+		}
+	}
+	h.rules.deny("c iot:Connect x")
+	if _, ack := h.connect("c", "x", false); ack.Code != mqtt.NotAuthorized {
+		t.Error(ack.Code)
+	}
+	e := next("$aws/events/presence/connect_failed/x")
+	if e["connectFailureReason"] != "AUTHORIZATION_FAILED" || e["principalIdentifier"] != "c" {
+		t.Errorf("connect_failed: %v", e)
+	}
+	h.rules.mu.Lock()
+	clear(h.rules.denied)
+	h.rules.mu.Unlock()
+	h.clock.advance(2 * time.Hour) // the number begins anew
+	h.Nudge()
+	watch, _ = h.connect("watcher", "watch", false)
+	watch.subscribe("$aws/events/#", 1)
+	watch.receive() // of this very subscription
+	h.connect("c", "x", false)
+	if e := next("$aws/events/presence/connected/x"); e["versionNumber"] != 0.0 {
+		t.Errorf("after two hours: %v", e)
+	}
+	h.connect("c", "a#b", false) // whose topics would have wildcards
+	watch.quiet()
 }

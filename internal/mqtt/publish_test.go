@@ -105,7 +105,7 @@ func TestTemplate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := tpl.AppendTo([]byte("x"), d.ID, d.Dup, d.Retain); !bytes.Equal(got, want) || tpl.Len() != len(want)-1 {
+			if got := tpl.AppendTo([]byte("x"), d.ID, d.Dup, d.Retain); !bytes.Equal(got, want) || tpl.Len() != len(want)-1 || len(tpl.Bytes()) != tpl.Len() {
 				t.Errorf("%+v: %x, not %x", d, got, want)
 			}
 		}
