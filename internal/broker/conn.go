@@ -514,7 +514,7 @@ func (c *conn) look(l *loop) {
 		return
 	}
 	if next != 0 {
-		c.arm(max(next, l.sec+1))
+		c.arm(max(min(next, l.sec+lookAhead), l.sec+1))
 	}
 }
 
@@ -691,6 +691,7 @@ func (c *conn) close(reason string) {
 	c.state = stateClosed
 	c.release()
 	c.in, c.cipher = nil, nil
+	c.timer.stop() // the wheel would keep it
 	l := c.loop
 	l.drop(c)
 	l.b.open.Add(-1)

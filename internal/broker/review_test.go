@@ -46,10 +46,15 @@ func TestLeavesWhileJudged(t *testing.T) {
 	t.Parallel()
 	a := &gatedAccess{asked: make(chan struct{}, 1), gate: make(chan struct{})}
 	h := open(t, func(c *broker.Config) { a.Access, c.Access, c.Streams = c.Access, a, true })
-	c := h.dial("a")
-	c.send(&mqtt.Connect{Version: mqtt.V5, ClientID: []byte("c"), CleanStart: true})
+	p := mqtt.Connect{Version: mqtt.V5, ClientID: []byte("c"), CleanStart: true}
+	connect, err := p.Append(nil, mqtt.V5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := net.Pipe()
+	h.Attach(theirs, broker.Attachment{Early: connect}) // as a WebSocket's, behind its handshake
 	<-a.asked
-	_ = c.conn.Close()
+	_ = ours.Close()
 	for range 100 { // the news that it has left comes before the judgement
 		h.Nudge()
 		time.Sleep(time.Millisecond) //nolint:forbidigo // nothing says that the end of a socket was seen
@@ -129,5 +134,29 @@ func TestFloodBehindConnect(t *testing.T) {
 				t.Fatal("no PINGRESP")
 			}
 		}
+	}
+}
+
+// Connections and sessions that have ended are not kept for the timers that they had.
+func TestTimersKeepNothing(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	const n = 400
+	round := func(keep bool) {
+		for i := range n {
+			c, _ := h.connect("a", fmt.Sprint("c", i), keep, func(p *mqtt.Connect) { p.KeepAlive = 1200 })
+			_ = c.conn.Close()
+		}
+	}
+	for range 3 {
+		round(true)
+		round(false)
+	}
+	for range 70 {
+		h.clock.advance(time.Second)
+		h.Nudge()
+	}
+	if got := h.Timers(); got > 20 {
+		t.Errorf("%d timers are left of clients that are gone", got)
 	}
 }
