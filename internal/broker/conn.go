@@ -103,7 +103,7 @@ func (c *conn) readable() {
 		switch {
 		case err == nil && (c.tls == nil || !c.tls.hides()): // the rest, if any, is announced again
 			return
-		case err == nil && c.paused:
+		case err == nil && (c.paused || c.state == stateJudged):
 			return
 		case err == nil:
 		case isAgain(err):
@@ -124,7 +124,7 @@ func isAgain(err error) bool {
 // more has the connection read on at the next tick, whether or not its
 // descriptor is announced: TLS has taken more than was asked of it.
 func (c *conn) more() {
-	if !c.again && c.state != stateClosed {
+	if !c.again && c.state != stateClosed && c.state != stateJudged { // one that is judged leaves this loop
 		c.again = true
 		c.loop.again = append(c.loop.again, c)
 	}
@@ -209,7 +209,7 @@ func (c *conn) reread() {
 		c.keepRest(c.loop.data, c.packets(c.loop.data))
 	}
 	switch {
-	case c.state == stateClosed || c.paused:
+	case c.state == stateClosed || c.state == stateJudged || c.paused:
 	case c.stream != nil:
 		c.stream.resume()
 	default:
@@ -514,7 +514,7 @@ func (c *conn) look(l *loop) {
 		return
 	}
 	if next != 0 {
-		c.arm(max(next, l.sec+1))
+		c.arm(max(min(next, l.sec+lookAhead), l.sec+1))
 	}
 }
 
@@ -691,6 +691,7 @@ func (c *conn) close(reason string) {
 	c.state = stateClosed
 	c.release()
 	c.in, c.cipher = nil, nil
+	c.timer.stop() // the wheel would keep it
 	l := c.loop
 	l.drop(c)
 	l.b.open.Add(-1)

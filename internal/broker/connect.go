@@ -290,7 +290,6 @@ func (s *session) join(c *conn, r *request) {
 	l := s.loop
 	s.conn, s.version, s.expiry, s.expires = c, r.p.Version, r.expiry, 0
 	s.will = nil // the client is back before its delay ended [MQTT-3.1.3-9]
-	s.wait = 0
 	c.session = s
 	was := s.persistent.Load()
 	s.setPersistent(r.expiry > 0)

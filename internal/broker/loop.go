@@ -281,6 +281,9 @@ func (l *loop) attach(c *conn) {
 // adopt takes a connection back after its CONNECT was judged. It returns false
 // if the connection, or the loop, has ended.
 func (l *loop) adopt(c *conn) bool {
+	if c.state == stateClosed { // a stream whose client left meanwhile
+		return false
+	}
 	if l.ending {
 		c.abandon()
 		return false

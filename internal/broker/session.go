@@ -361,10 +361,14 @@ func (s *session) arm() {
 	if s.will != nil && (at == 0 || s.will.at < at) {
 		at = s.will.at
 	}
-	if at != 0 && at != s.wait {
+	if at == 0 {
+		return
+	}
+	at = min(at, s.loop.sec+lookAhead)
+	if s.wait == 0 || at < s.wait {
+		s.wait = at
 		s.loop.wheel.add(s, at)
 	}
-	s.wait = at
 }
 
 // fire implements timer.

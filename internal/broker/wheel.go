@@ -11,6 +11,10 @@ type timer interface {
 	fire(l *loop)
 }
 
+// lookAhead is for how many seconds at most a timer is added: it may look again
+// then. An entry that is no longer meant, and what it holds, is gone after that.
+const lookAhead = 60
+
 type entryAt struct {
 	t  timer
 	at int64

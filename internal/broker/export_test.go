@@ -1,0 +1,14 @@
+package broker
+
+
+// Timers is how many entries the wheels have.
+func (b *Broker) Timers() (n int) {
+	for _, l := range b.loops {
+		done := make(chan int, 1)
+		if l.post(mailFunc(func(l *loop) { done <- l.wheel.n })) {
+			n += <-done
+		}
+	}
+	return n
+}
+
