@@ -407,6 +407,56 @@ func TestMQTTLargePayload(t *testing.T) {
 	}
 }
 
+// trickle is a connection whose writes go out a few bytes at a time.
+type trickle struct{ net.Conn }
+
+func (c trickle) Write(b []byte) (n int, err error) {
+	for len(b) > 0 && err == nil {
+		var k int
+		k, err = c.Conn.Write(b[:min(len(b), 9000)])
+		n += k
+		b = b[k:]
+		time.Sleep(time.Millisecond)
+	}
+	return n, err
+}
+
+// TestMQTTInPieces: a large message that comes a piece at a time is as good,
+// wherever TLS cuts it, and the network the records of TLS.
+func TestMQTTInPieces(t *testing.T) {
+	t.Parallel()
+	d := shared.device(t)
+	d.grant(t, everything())
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, piece := range []int{1000, 16<<10 + 1, 65_000, 70_000, 100_000, 200_000} {
+			conf := d.tls("")
+			conf.MinVersion, conf.MaxVersion = version, version
+			tcp, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", shared.mqttAddr(t, "mqtt"))
+			check(t, err)
+			l := &link{Conn: tls.Client(trickle{tcp}, conf), decoder: mqtt.Decoder{Version: mqtt.V311, From: mqtt.Server}}
+			if ack, err := l.connect(session{id: unique("slow")}); err != nil || ack.Code != 0 {
+				t.Fatal(ack.Code, err)
+			}
+			p := mqtt.Publish{QoS: 1, ID: 1, Topic: []byte("pieces"), Payload: bytes.Repeat([]byte("x"), 128<<10)}
+			b, err := p.Append(nil, mqtt.V311)
+			check(t, err)
+			for len(b) > 0 {
+				n := min(piece, len(b))
+				if err := l.write(b[:n]); err != nil {
+					t.Errorf("%s, in pieces of %d bytes: %v", tls.VersionName(version), piece, err)
+					break
+				}
+				b = b[n:]
+				time.Sleep(5 * time.Millisecond)
+			}
+			if frame, err := l.read(10 * time.Second); err != nil || mqtt.TypeOf(frame) != mqtt.TypePuback {
+				t.Errorf("%s, in pieces of %d bytes: %x, %v", tls.VersionName(version), piece, frame, err)
+			}
+			_ = l.Close()
+		}
+	}
+}
+
 // metric reads one figure of the metrics endpoint.
 func (s *server) metric(t testing.TB, name string) float64 {
 	t.Helper()
