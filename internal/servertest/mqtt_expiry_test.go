@@ -3,10 +3,8 @@ package servertest_test
 import (
 	"bytes"
 	"crypto/tls"
-	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -86,8 +84,11 @@ func TestWebSocketEndsWithItsCredentials(t *testing.T) {
 				t.Errorf("a minute before the end PINGREQ was answered with %x", pong)
 			}
 			s.Clock.Move(2 * time.Minute)
-			ended := make(chan error, 1)
-			go func() { ended <- second(io.Copy(io.Discard, conn)) }()
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				_, _ = io.Copy(io.Discard, conn) // however it ends
+			}()
 			select {
 			case <-ended:
 			case <-time.After(10 * time.Second):
@@ -114,13 +115,6 @@ func sessionOf(t *testing.T, s *servertest.Server) aws.CredentialsProvider {
 	return s.Enrol("pump").Session()
 }
 
-func second(_ int64, err error) error {
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
-}
-
 // A connection by certificate ends when the certificate expires.
 func TestMQTTEndsWithItsCertificate(t *testing.T) {
 	t.Parallel()
@@ -135,7 +129,7 @@ func TestMQTTEndsWithItsCertificate(t *testing.T) {
 		if first == 0 {
 			return
 		}
-		if first>>4 != byte(mqtt.TypeDisconnect) || strings.Contains(string(body), "success") {
+		if first>>4 != byte(mqtt.TypeDisconnect) || body[0] < 0x80 {
 			t.Errorf("got %x %q", first, body)
 		}
 	}
