@@ -55,11 +55,15 @@ func TestLeavesWhileJudged(t *testing.T) {
 	h.Attach(theirs, broker.Attachment{Early: connect}) // as a WebSocket's, behind its handshake
 	<-a.asked
 	_ = ours.Close()
-	for range 100 { // the news that it has left comes before the judgement
-		h.Nudge()
-		time.Sleep(time.Millisecond) //nolint:forbidigo // nothing says that the end of a socket was seen
+	settle := func() { // nothing says that the end of a socket was seen
+		for range 50 {
+			h.Nudge()
+			time.Sleep(time.Millisecond) //nolint:forbidigo // see above
+		}
 	}
+	settle()
 	close(a.gate)
+	settle()
 	within(t, "Close", h.stop)
 }
 
