@@ -10,11 +10,18 @@ import (
 // waiter counts what has to be on disk before something is acknowledged.
 type waiter struct {
 	holds  atomic.Int32
-	failed atomic.Bool
+	failed atomic.Pointer[error]
 	c      *conn
 	number uint64 // of the acknowledgement
 	done   func(err error)
-	err    error // written before failed is set
+}
+
+// err is why what it waited for is not safe; nil where it is.
+func (w *waiter) err() error {
+	if p := w.failed.Load(); p != nil {
+		return *p
+	}
+	return nil
 }
 
 // newWaiter returns a waiter for an acknowledgement to c. One that held
@@ -36,16 +43,16 @@ func (w *waiter) settled() bool { return w.holds.Load() == 0 }
 
 // release takes one hold back; the last one lets the acknowledgement go.
 func (w *waiter) release(l *loop, err error) {
-	if err != nil && !w.failed.Load() {
-		w.err = err
-		w.failed.Store(true)
+	if err != nil {
+		failed := err
+		w.failed.CompareAndSwap(nil, &failed)
 	}
 	if w.holds.Add(-1) > 0 {
 		return
 	}
 	switch {
 	case w.done != nil:
-		w.done(w.err)
+		w.done(w.err())
 	case w.c == nil:
 	case w.c.loop == l:
 		w.c.settle(w)
@@ -94,7 +101,7 @@ func (list settles) open(*loop) {
 
 // settle is called when what an answer waited for is on disk, or is lost.
 func (c *conn) settle(w *waiter) {
-	if c.state != stateOpen || w.number < c.ackFirst {
+	if c.state != stateOpen || w.number < c.ackFirst || !w.settled() {
 		return
 	}
 	a := &c.acks[w.number-c.ackFirst]
@@ -109,7 +116,7 @@ func (c *conn) answerReady() {
 		a := c.acks[n]
 		n++
 		c.acks[n-1] = pendingAck{}
-		if a.waiter != nil && a.waiter.failed.Load() {
+		if a.waiter != nil && a.waiter.err() != nil {
 			c.acks, c.ackFirst = c.acks[n:], c.ackFirst+uint64(n)
 			c.unsafe(a)
 			if c.state != stateOpen {
@@ -143,7 +150,7 @@ func (c *conn) answerReady() {
 // client tries again.
 func (c *conn) unsafe(a pendingAck) {
 	c.loop.b.log.Error("mqtt message could not be kept",
-		slog.String("client_id", c.session.id), slog.Any("error", a.waiter.err))
+		slog.String("client_id", c.session.id), slog.Any("error", a.waiter.err()))
 	if c.version == mqtt.V5 && a.packet == nil {
 		c.reply(a.kind, a.id, mqtt.UnspecifiedError)
 		return

@@ -12,3 +12,11 @@ func (b *Broker) Timers() (n int) {
 	return n
 }
 
+
+// Hold runs f while the first loop waits for it.
+func (b *Broker) Hold(f func()) {
+	done := make(chan struct{})
+	if b.loops[0].post(mailFunc(func(*loop) { f(); close(done) })) {
+		<-done
+	}
+}

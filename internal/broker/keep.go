@@ -157,7 +157,7 @@ func (l *loop) writeEntry(s *session, e *entry) {
 	w := &l.writing
 	key := numberKey(w.room(17), keyQueue, s.key, e.seq)
 	w.op(queue.Set, key, e.encode(w.room(64+10*len(e.ids)+e.messageSize())))
-	s.batch = w.number
+	s.batch, s.touched = w.number, w.number
 }
 
 func (e *entry) messageSize() int {
@@ -270,6 +270,7 @@ func (s *session) forget(e *entry) {
 	l := s.loop
 	w := &l.writing
 	w.op(queue.Delete, numberKey(w.room(17), keyQueue, s.key, e.seq), nil)
+	s.touched = w.number
 	s.keptCount--
 	s.keptBytes -= e.m.size()
 	if e.m.stored != 0 {
@@ -377,8 +378,19 @@ func (l *loop) forgetSession(s *session) {
 		w.op(queue.DeletePrefix, numberKey(w.room(9), keyReceived, s.key), nil)
 	}
 	if s.keptCount > 0 {
-		l.discard(s.key)
+		l.discardOf(s)
 	}
+}
+
+// discardOf deletes the queue of a session that has ended. It is read for that,
+// when it can be read as it is: an entry that was forgotten must not be met
+// again, and none that was made be missed.
+func (l *loop) discardOf(s *session) {
+	if w := &l.writing; s.touched > w.done {
+		w.waiting = append(w.waiting, s)
+		return
+	}
+	l.discard(s.key)
 }
 
 // submit hands what was written in this tick to the store.
@@ -415,7 +427,11 @@ func (x *committed) open(l *loop) {
 	if list := w.waiting; len(list) > 0 {
 		w.waiting = nil
 		for _, s := range list {
-			s.load()
+			if s.gone {
+				l.discardOf(s)
+			} else {
+				s.load()
+			}
 		}
 	}
 }

@@ -106,6 +106,10 @@ func (b *Broker) readMessages(list []*entry, named []*storedEntry) error {
 	}
 	for _, x := range named {
 		m, err := b.readMessage(x.name)
+		if errors.Is(err, errMissing) { // one message is lost, not the queue behind it
+			b.log.Error("mqtt message is lost", slog.Uint64("id", x.name), slog.Any("error", err))
+			m, err = &message{expires: 1, stored: x.name}, nil
+		}
 		if err != nil {
 			return err
 		}

@@ -122,9 +122,19 @@ func (c *conn) distribute(o *outgoing) {
 	}
 	retain := p.Retain && !ingested(p.Topic)
 	r := c.route(p.Topic)
-	l.hand(o, r, retain)
 	if p.QoS == 0 {
+		l.hand(o, r, retain)
 		return
+	}
+	// Others may be done with it before all have been given it.
+	elsewhere := len(r.loops)+len(r.groups) > 0
+	if elsewhere {
+		o.waiter.hold()
+	}
+	l.hand(o, r, retain)
+	settled := o.waiter.settled()
+	if elsewhere {
+		settled = o.waiter.holds.Add(-1) == 0
 	}
 	t := mqtt.TypePuback
 	if p.QoS == 2 {
@@ -134,7 +144,7 @@ func (c *conn) distribute(o *outgoing) {
 	if c.version == mqtt.V5 && len(r.targets)+len(r.loops)+len(r.groups) == 0 && l.b.cfg.Profile == Standard {
 		code = mqtt.NoMatchingSubscribers
 	}
-	if o.waiter.settled() && len(c.acks) == 0 {
+	if settled && len(c.acks) == 0 && o.waiter.err() == nil {
 		l.idleWaiter = o.waiter
 		c.reply(t, p.ID, code)
 		return
@@ -174,7 +184,12 @@ func (l *loop) hand(o *outgoing, r *route, retain bool) {
 // give gives a message to the sessions of this loop.
 func (l *loop) give(o *outgoing, r *route) {
 	if o.QoS > 0 && r.durable > 1 && l.b.store != nil {
-		defer l.keepOnce(o)()
+		plain := o.message()
+		release := l.keepOnce(o)
+		defer func() {
+			release()
+			o.heap = plain // what is kept from now on has to be kept anew
+		}()
 	}
 	generation := l.b.access.Load()
 	for i := range r.targets {
@@ -222,7 +237,7 @@ func (l *loop) giveTo(o *outgoing, t *target, generation uint64) {
 // if it is persistent.
 func (l *loop) giveSafely(o *outgoing, t *target, qos mqtt.QoS) {
 	s := t.s
-	if !s.persistent.Load() {
+	if !s.persistent.Load() && !s.spilled { // behind what the store has, it has to wait there
 		if s.conn != nil {
 			s.offer(o, t, qos, nil)
 		}

@@ -7,14 +7,19 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/broker"
+	"github.com/sekisho-iot/sekisho/internal/iot"
 	"github.com/sekisho-iot/sekisho/internal/mqtt"
+	"github.com/sekisho-iot/sekisho/internal/queue"
 )
 
 // gatedAccess judges when the gate is opened.
@@ -55,11 +60,15 @@ func TestLeavesWhileJudged(t *testing.T) {
 	h.Attach(theirs, broker.Attachment{Early: connect}) // as a WebSocket's, behind its handshake
 	<-a.asked
 	_ = ours.Close()
-	for range 100 { // the news that it has left comes before the judgement
-		h.Nudge()
-		time.Sleep(time.Millisecond) //nolint:forbidigo // nothing says that the end of a socket was seen
+	settle := func() { // nothing says that the end of a socket was seen
+		for range 50 {
+			h.Nudge()
+			time.Sleep(time.Millisecond) //nolint:forbidigo // see above
+		}
 	}
+	settle()
 	close(a.gate)
+	settle()
 	within(t, "Close", h.stop)
 }
 
@@ -158,5 +167,197 @@ func TestTimersKeepNothing(t *testing.T) {
 	}
 	if got := h.Timers(); got > 20 {
 		t.Errorf("%d timers are left of clients that are gone", got)
+	}
+}
+
+// heldStore commits when it is let, and can fail.
+type heldStore struct {
+	broker.Store
+	mu   sync.Mutex // guards the fields below
+	held []func()
+	hold bool
+}
+
+func (s *heldStore) Commit(b *queue.Batch, done func(error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.hold {
+		s.Store.Commit(b, done)
+		return
+	}
+	s.held = append(s.held, func() { s.Store.Commit(b, done) })
+}
+
+func (s *heldStore) set(hold bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hold = hold
+	for _, f := range s.held {
+		f()
+	}
+	s.held = nil
+}
+
+func ack(id uint16) []byte { return mqtt.AppendAck(nil, mqtt.TypePuback, id) }
+
+func (c *client) sendAll(packets ...mqtt.Packet) {
+	c.tb.Helper()
+	var all []byte
+	for _, p := range packets {
+		b, err := p.Append(nil, c.version)
+		if err != nil {
+			c.tb.Fatal(err)
+		}
+		all = append(all, b...)
+	}
+	c.write(all)
+}
+
+// A client that acknowledges a message and ends its session in one breath takes
+// nothing from the others who wait for the message.
+func TestEndOfASessionLeavesTheMessagesOfOthers(t *testing.T) {
+	t.Parallel()
+	s := &heldStore{Store: store(t, t.TempDir())}
+	h := open(t, with(s), func(c *broker.Config) { c.Loops = 1 })
+	away, _ := h.connect("a", "away", true)
+	away.subscribe("t", 1)
+	away.send(&mqtt.Disconnect{})
+	away.ended()
+	thief, _ := h.connect("b", "thief", true)
+	thief.subscribe("t", 1)
+	pub, _ := h.connect("c", "pub", false)
+	for i := range 5 {
+		pub.publish("t", fmt.Sprint(i))
+	}
+	var ids []uint16
+	for range 5 {
+		p, ok := thief.read().(*mqtt.Publish)
+		if !ok {
+			t.Fatal("no PUBLISH")
+		}
+		ids = append(ids, p.ID)
+	}
+	s.set(true)
+	bye := mqtt.Disconnect{}
+	bye.Properties, _ = bye.Properties.Add(mqtt.Property{ID: mqtt.SessionExpiryInterval, Number: 0})
+	last, _ := bye.Append(nil, mqtt.V5)
+	var all []byte
+	for _, id := range ids[:4] {
+		all = append(all, ack(id)...)
+	}
+	thief.write(append(all, last...))
+	thief.ended()
+	h.Nudge()
+	time.Sleep(50 * time.Millisecond) //nolint:forbidigo // the queue is read meanwhile, or is not
+	s.set(false)
+	for range 20 {
+		h.Nudge()
+		time.Sleep(time.Millisecond) //nolint:forbidigo // see above
+	}
+	away, ok := h.connect("a", "away", true)
+	if !ok.SessionPresent {
+		t.Fatal("no session")
+	}
+	for i := range 5 {
+		away.wants("t", fmt.Sprint(i))
+	}
+}
+
+// What all sessions of a filter refused is kept for the member of a shared
+// subscription nevertheless.
+func TestSharedSubscriptionBehindFullSessions(t *testing.T) {
+	t.Parallel()
+	h := open(t, with(store(t, t.TempDir())), func(c *broker.Config) { c.Loops, c.Limits.QueuedMessages = 1, 1 })
+	for i := range 2 {
+		c, _ := h.connect("a", fmt.Sprint("full", i), true)
+		c.subscribe("fill", 1)
+		c.subscribe("t", 1)
+		c.send(&mqtt.Disconnect{})
+		c.ended()
+	}
+	c, _ := h.connect("a", "member", true)
+	c.subscribe("$share/g/t", 1)
+	c.send(&mqtt.Disconnect{})
+	c.ended()
+	pub, _ := h.connect("b", "pub", false)
+	pub.publish("fill", "x")
+	pub.publish("t", "1")
+	c, _ = h.connect("a", "member", true)
+	c.wants("t", "1")
+}
+
+// moody is an access that has trouble for a while.
+type moody struct {
+	broker.Access
+	failing atomic.Bool
+}
+
+func (m *moody) Principal(ctx context.Context, p *broker.Peer, id string) (broker.Principal, error) {
+	if m.failing.Load() {
+		return nil, errors.New("no answer")
+	}
+	return m.Access.Principal(ctx, p, id)
+}
+
+// A connection that ends because it cannot be judged anew takes no message with it.
+func TestNoMessageIsLostToTheJudgement(t *testing.T) {
+	t.Parallel()
+	for _, stored := range []bool{false, true} {
+		m := &moody{}
+		change := []func(*broker.Config){func(c *broker.Config) { m.Access, c.Access, c.Loops, c.Limits.Inflight = c.Access, m, 1, 1 }}
+		if stored {
+			change = append(change, with(store(t, t.TempDir())))
+		}
+		h := open(t, change...)
+		sub, _ := h.connect("a", "sub", true)
+		sub.subscribe("t", 1)
+		pub, _ := h.connect("b", "pub", false)
+		for i := range 3 {
+			pub.publish("t", fmt.Sprint(i))
+		}
+		p, ok := sub.read().(*mqtt.Publish)
+		if !ok {
+			t.Fatal("no PUBLISH")
+		}
+		m.failing.Store(true)
+		// The change is not swept before the acknowledgement makes room.
+		done := make(chan struct{})
+		h.Hold(func() {
+			h.Invalidate(iot.Change{Kind: iot.ChangeAll})
+			sub.write(ack(p.ID))
+			time.Sleep(20 * time.Millisecond) //nolint:forbidigo // until it has arrived
+			close(done)
+		})
+		<-done
+		if code := sub.ended(); code != uint8(mqtt.ServerBusy) {
+			t.Fatal(code)
+		}
+		m.failing.Store(false)
+		sub, _ = h.connect("a", "sub", true)
+		for i := 1; i < 3; i++ {
+			sub.wants("t", fmt.Sprint(i))
+		}
+	}
+}
+
+// A session whose new connection does not want it kept still gets its messages in order.
+func TestOrderOfASessionThatIsNotKeptAnyMore(t *testing.T) {
+	t.Parallel()
+	h := open(t, with(store(t, t.TempDir())))
+	sub, _ := h.connect("a", "sub", true)
+	sub.subscribe("t", 1)
+	sub.send(&mqtt.Disconnect{})
+	sub.ended()
+	pub, _ := h.connect("b", "pub", false)
+	const n = 400
+	for i := range n {
+		pub.publish("t", fmt.Sprint(i))
+	}
+	sub, _ = h.connect("a", "sub", true, func(p *mqtt.Connect) { p.Properties = nil })
+	for i := range n {
+		pub.publish("t", fmt.Sprint(n+i))
+	}
+	for i := range 2 * n {
+		sub.wants("t", fmt.Sprint(i))
 	}
 }

@@ -51,7 +51,8 @@ type session struct {
 	keptCount   int   // messages in the store
 	keptBytes   int64 // and their bytes
 	suspect     int   // of the first of them, which the client may have seen already
-	batch       uint64
+	batch       uint64 // the newest that has an entry of it
+	touched     uint64 // the newest that has any change of its queue
 	redelivered *bucket
 }
 
@@ -133,7 +134,9 @@ func (r *ring) push(e *entry) {
 	r.bytes += e.m.size()
 }
 
-func (r *ring) pop() *entry {
+func (r *ring) peek() *entry { return r.list[r.first] }
+
+func (r *ring) pop() {
 	e := r.list[r.first]
 	r.list[r.first] = nil
 	r.first++
@@ -145,7 +148,6 @@ func (r *ring) pop() *entry {
 		r.list = append(make([]*entry, 0, len(r.list)-r.first+64), r.list[r.first:]...)
 		r.first = 0
 	}
-	return e
 }
 
 // packetID returns an identifier that no message on the way has.
@@ -158,6 +160,7 @@ func (s *session) packetID() uint16 {
 		if !s.flights.taken(s.nextID) {
 			return s.nextID
 		}
+		s.flights.mixed = true // those behind the oldest may be in the way, too
 	}
 }
 
@@ -178,7 +181,7 @@ func (s *session) open() bool {
 func (s *session) full() bool {
 	l := &s.loop.b.cfg.Limits
 	count, bytes := s.waiting.len(), s.waiting.bytes
-	if s.kept() {
+	if s.kept() || s.spilled {
 		count, bytes = s.keptCount, s.keptBytes
 	}
 	return l.QueuedMessages > 0 && count >= l.QueuedMessages || l.QueuedBytes > 0 && bytes >= l.QueuedBytes
@@ -199,10 +202,13 @@ func (s *session) offer(o *outgoing, t *target, qos mqtt.QoS, e *entry) {
 		if e == nil && s.persistent.Load() {
 			e = s.newEntry(o, t, qos) // memory alone keeps it
 		}
+		s.flights.push(flight{id: id, qos: qos, e: e}) // before it is sent, which may end the connection
 		if c.send(o, &delivery{qos: qos, id: id, retain: o.keepsRetain(t), ids: t.ids}) {
-			s.flights.push(flight{id: id, qos: qos, e: e})
 			s.loop.keepFlight(s, e, id)
-		} else if e != nil {
+			return
+		}
+		s.land(s.flights.n - 1)
+		if e != nil {
 			s.forget(e)
 		}
 		return
@@ -256,8 +262,13 @@ func (s *session) pump() {
 		if !s.mayRedeliver() {
 			return
 		}
-		e := s.waiting.pop()
-		s.sendEntry(e)
+		e := s.waiting.peek()
+		allowed := e.freed || e.m.expired(s.loop.sec) || c.mayReceive(e.m.topic)
+		if c.state != stateOpen { // judged anew, and ended: the message waits on
+			return
+		}
+		s.waiting.pop()
+		s.sendEntry(e, allowed)
 		if c.state != stateOpen {
 			return
 		}
@@ -285,7 +296,7 @@ func (s *session) mayRedeliver() bool {
 }
 
 // sendEntry sends a message that waited.
-func (s *session) sendEntry(e *entry) {
+func (s *session) sendEntry(e *entry, allowed bool) {
 	c, l := s.conn, s.loop
 	o := l.view(e.m)
 	switch {
@@ -296,7 +307,7 @@ func (s *session) sendEntry(e *entry) {
 		return
 	case e.m.expired(l.sec):
 		l.b.dropped(s, "expired")
-	case !c.mayReceive(o.Topic):
+	case !allowed:
 		l.b.dropped(s, "receive_denied")
 	default:
 		id := e.id
@@ -305,11 +316,12 @@ func (s *session) sendEntry(e *entry) {
 		} else {
 			s.flights.mixed = true
 		}
+		s.flights.push(flight{id: id, qos: e.qos, e: e}) // as in offer
 		if c.send(o, &delivery{qos: e.qos, id: id, retain: e.retain, dup: e.dup, ids: e.ids}) {
-			s.flights.push(flight{id: id, qos: e.qos, e: e})
 			l.keepFlight(s, e, id)
 			return
 		}
+		s.land(s.flights.n - 1)
 	}
 	s.forget(e)
 }
@@ -322,9 +334,11 @@ func (c *conn) sendAgain(f *flight) {
 	}
 	e := f.e
 	o := c.loop.view(e.m)
-	if !c.mayReceive(o.Topic) || !c.send(o, &delivery{qos: e.qos, id: f.id, retain: e.retain, dup: true, ids: e.ids}) {
-		s := c.session
-		if i := s.flights.find(f.id); i >= 0 {
+	s, id := c.session, f.id
+	switch allowed := c.mayReceive(o.Topic); {
+	case c.state != stateOpen: // judged anew, and ended
+	case !allowed || !c.send(o, &delivery{qos: e.qos, id: id, retain: e.retain, dup: true, ids: e.ids}):
+		if i := s.flights.find(id); i >= 0 {
 			s.land(i)
 		}
 		s.forget(e)
