@@ -1,6 +1,5 @@
 package broker
 
-
 // Timers is how many entries the wheels have.
 func (b *Broker) Timers() (n int) {
 	for _, l := range b.loops {
@@ -11,7 +10,6 @@ func (b *Broker) Timers() (n int) {
 	}
 	return n
 }
-
 
 // Hold runs f while the first loop waits for it.
 func (b *Broker) Hold(f func()) {

@@ -48,9 +48,9 @@ type session struct {
 	loading     bool
 	loads       uint32 // changes when what is being loaded is no longer wanted
 	loadAfter   uint64
-	keptCount   int   // messages in the store
-	keptBytes   int64 // and their bytes
-	suspect     int   // of the first of them, which the client may have seen already
+	keptCount   int    // messages in the store
+	keptBytes   int64  // and their bytes
+	suspect     int    // of the first of them, which the client may have seen already
 	batch       uint64 // the newest that has an entry of it
 	touched     uint64 // the newest that has any change of its queue
 	redelivered *bucket
