@@ -91,7 +91,7 @@ func New(_ context.Context, cfg Config) (*Broker, error) {
 		}
 	}
 	for _, l := range b.loops {
-		go l.run()    //nolint:gosec,contextcheck // the loops outlive whoever made the broker
+		go l.run()    //nolint:contextcheck // the loops outlive whoever made the broker
 		l.poll.wake() // it may have something to write or to wait for already
 	}
 	return b, nil
