@@ -38,7 +38,8 @@ type Broker struct {
 	changes   [changesKept]iot.Change
 	sweeps    []atomic.Bool // of each loop: it is about to judge its connections anew
 
-	open     atomic.Int64  // connections
+	open     atomic.Int64 // connections
+	sessions atomic.Int64
 	arrivals atomic.Uint64 // connections and subscriptions that were made
 	calm     calm
 	closing  atomic.Bool
@@ -62,7 +63,7 @@ func New(_ context.Context, cfg Config) (*Broker, error) {
 	}
 	b := &Broker{
 		cfg: cfg, log: cfg.Logger, store: cfg.Store, observer: cfg.Observer, seed: maphash.MakeSeed(),
-		groups: newGroups(cfg.Profile), retained: retainedStore{exact: map[string]*retained{}},
+		groups: newGroups(cfg.Profile), retained: retainedStore{exact: map[string]*retained{}, levels: cfg.Profile == Standard},
 		references: references{count: map[uint64]int32{}}, sweeps: make([]atomic.Bool, cfg.Loops),
 		judges: make(chan struct{}, maxAtOnce), readers: make(chan struct{}, maxAtOnce),
 	}

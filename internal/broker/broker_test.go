@@ -604,3 +604,53 @@ func TestLifecycleEvents(t *testing.T) {
 	h.connect("c", "a#b", false) // whose topics would have wildcards
 	watch.quiet()
 }
+
+func TestRetainedMessagesAreBounded(t *testing.T) {
+	t.Parallel()
+	for _, p := range []broker.Profile{broker.AWS, broker.Standard} {
+		h := open(t, with(store(t, t.TempDir())), func(c *broker.Config) {
+			c.Profile, c.Limits.Retained = p, 3
+		})
+		pub, _ := h.connect("a", "pub", false)
+		retain := func(p *mqtt.Publish) { p.Retain = true }
+		brief := func(p *mqtt.Publish) {
+			p.Retain = true
+			p.Properties, _ = p.Properties.Add(mqtt.Property{ID: mqtt.MessageExpiryInterval, Number: 30})
+		}
+		pub.publish("t/1", "x", brief)
+		pub.publish("t/2", "x", retain)
+		pub.publish("t/3", "x", retain)
+		if code := pub.publish("t/4", "x", retain); code != uint8(mqtt.QuotaExceeded) {
+			t.Errorf("PUBACK %#x", code)
+		}
+		if code := pub.publish("t/3", "y", retain); code >= 0x80 {
+			t.Errorf("instead of another: PUBACK %#x", code)
+		}
+		list := h.ListRetained("", 2)
+		if len(list) != 2 || list[0].Topic != "t/1" || list[1].Topic != "t/2" {
+			t.Errorf("first page: %+v", list)
+		}
+		if list = h.ListRetained("t/2", 2); len(list) != 1 || string(list[0].Payload) != "y" {
+			t.Errorf("second page: %+v", list)
+		}
+		h.clock.advance(2 * time.Minute) // t/1 has expired, and makes room
+		h.Nudge()
+		if code := pub.publish("t/4", "x", retain); code >= 0x80 {
+			t.Errorf("when one has expired: PUBACK %#x", code)
+		}
+	}
+}
+
+func TestSessionsAreBounded(t *testing.T) {
+	t.Parallel()
+	h := open(t, func(c *broker.Config) { c.Limits.Sessions = 2 })
+	a, _ := h.connect("a", "a", true)
+	h.connect("a", "b", false)
+	if _, ack := h.connect("a", "c", false); ack.Code != mqtt.QuotaExceeded {
+		t.Errorf("CONNACK %v", ack.Code)
+	}
+	if _, ack := h.connect("a", "a", false); ack.Code != 0 { // instead of another
+		t.Errorf("CONNACK %v", ack.Code)
+	}
+	a.ended()
+}

@@ -41,6 +41,9 @@ type Limits struct {
 	QueuedBytes    int64         // bytes of messages that wait for one session
 	Output         int           // bytes that wait for one slow reader
 	Connections    int           // of the broker
+	Sessions       int           // of the broker, those of clients that are away included
+	Retained       int           // retained messages of the broker
+	RetainedBytes  int64         // and their bytes, which are in memory
 }
 
 // AWSLimits are the quotas of AWS IoT Core (general reference, iot-core), with
@@ -52,6 +55,7 @@ func AWSLimits() Limits {
 		KeepAliveMin: 30 * time.Second, KeepAliveMax: 20 * time.Minute, ConnectRate: 1, ConnectTimeout: 10 * time.Second,
 		SessionExpiry: time.Hour, MaxExpiry: 7 * 24 * time.Hour, MessageExpiry: 7 * 24 * time.Hour,
 		QueuedMessages: 100_000, QueuedBytes: 256 << 20, Output: 4 << 20,
+		Sessions: 1_000_000, Retained: 500_000, RetainedBytes: 1 << 30,
 	}
 }
 

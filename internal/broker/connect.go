@@ -232,7 +232,11 @@ func (c *conn) admit(r *request) {
 	if s == nil {
 		var err error
 		if s, err = l.newSession(r.id); err != nil {
-			c.refuse(mqtt.ServerUnavailable, err.Error())
+			code := mqtt.CodeOf(err)
+			if code == mqtt.UnspecifiedError {
+				code = mqtt.ServerUnavailable
+			}
+			c.refuse(code, err.Error())
 			return
 		}
 	}

@@ -223,6 +223,7 @@ func (b *Broker) restoreSession(id string, v []byte, now time.Time) (*session, e
 		s.add(sub.Filter, mqtt.SubscribeOptions(sub.Options), sub.ID)
 	}
 	l.sessions[id] = s
+	b.sessions.Add(1)
 	return s, nil
 }
 

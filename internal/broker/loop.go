@@ -313,6 +313,9 @@ func (l *loop) tidy() {
 	if l.sec%60 == 0 {
 		l.forgetPast()
 		l.forgetRoutes()
+		if l.index == 0 {
+			l.forgetRetained()
+		}
 	}
 	if l.index == 0 && !l.ending {
 		l.calmDown()

@@ -46,7 +46,12 @@ type message struct {
 }
 
 // size is what the message counts where bytes are limited.
-func (m *message) size() int64 { return int64(len(m.topic) + len(m.payload) + len(m.props) + 64) }
+func (m *message) size() int64 {
+	return int64(len(m.topic) + len(m.payload) + len(m.props) + messageOverhead)
+}
+
+// messageOverhead is what a message takes beside its bytes.
+const messageOverhead = 64
 
 func (m *message) expired(now int64) bool { return m.expires != 0 && m.expires <= now }
 

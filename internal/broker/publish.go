@@ -37,6 +37,10 @@ func (c *conn) publish(frame []byte) error {
 	if !allowed {
 		return c.refusePublish(p, refused)
 	}
+	if p.Retain && p.QoS > 0 && !c.mayRetain(p) {
+		l.b.observer.Limit("retained_messages")
+		return c.refusePublish(p, mqtt.QuotaExceeded)
+	}
 	o.from = c.session
 	c.distribute(o)
 	return nil
@@ -279,7 +283,7 @@ func (c *conn) receives(o *outgoing, t *target) bool {
 // in 3.1.1 the connection ends.
 func (c *conn) refusePublish(p *mqtt.Publish, code mqtt.ReasonCode) error {
 	if c.version != mqtt.V5 || p.QoS == 0 {
-		return &mqtt.Error{Code: code, Detail: "the client may not publish to this topic"}
+		return &mqtt.Error{Code: code, Detail: "the message may not be published"}
 	}
 	t := mqtt.TypePuback
 	if p.QoS == 2 {

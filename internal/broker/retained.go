@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -11,11 +10,14 @@ import (
 	"github.com/sekisho-iot/sekisho/internal/mqtt"
 )
 
-// retainedStore holds the retained messages, by topic and by its levels.
+// retainedStore holds the retained messages, by topic and, for subscriptions
+// with wildcards, by its levels.
 type retainedStore struct {
-	mu    sync.RWMutex // guards the fields below
-	exact map[string]*retained
-	root  level
+	mu     sync.RWMutex // guards the fields below
+	exact  map[string]*retained
+	bytes  int64
+	levels bool // the profile sends them to subscriptions with wildcards
+	root   level
 }
 
 // retained is one retained message.
@@ -39,21 +41,53 @@ func (l *loop) retain(o *outgoing) {
 	defer r.mu.Unlock()
 	topic := string(o.Topic)
 	if len(o.Payload) == 0 {
-		if _, ok := r.exact[topic]; !ok {
-			return
+		if _, ok := r.exact[topic]; ok {
+			r.remove(topic)
+			l.keepRetained(topic, nil, o)
 		}
-		r.remove(topic)
-		l.keepRetained(topic, nil, o)
 		return
 	}
 	m := o.message()
+	if !r.room(topic, m.size(), &b.cfg.Limits) {
+		b.observer.Limit("retained_messages")
+		b.observer.Dropped("retained_full")
+		return
+	}
 	x := &retained{m: m, modified: l.now}
 	r.set(topic, x)
 	l.keepRetained(topic, x, o)
 }
 
+// room reports whether a message of so many bytes may be retained.
+func (r *retainedStore) room(topic string, size int64, limits *Limits) bool {
+	n, bytes := len(r.exact)+1, r.bytes+size
+	if old := r.exact[topic]; old != nil {
+		n, bytes = n-1, bytes-old.m.size()
+	}
+	return (limits.Retained == 0 || n <= limits.Retained) && (limits.RetainedBytes == 0 || bytes <= limits.RetainedBytes)
+}
+
+// mayRetain reports whether there is room for a message of a client.
+func (c *conn) mayRetain(p *mqtt.Publish) bool {
+	if len(p.Payload) == 0 || ingested(p.Topic) {
+		return true
+	}
+	r := &c.loop.b.retained
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	size := int64(len(p.Topic) + len(p.Payload) + len(p.Properties) + messageOverhead)
+	return r.room(string(p.Topic), size, &c.loop.b.cfg.Limits)
+}
+
 func (r *retainedStore) set(topic string, x *retained) {
+	if old := r.exact[topic]; old != nil {
+		r.bytes -= old.m.size()
+	}
+	r.bytes += x.m.size()
 	r.exact[topic] = x
+	if !r.levels {
+		return
+	}
 	n := &r.root
 	for name := range strings.SplitSeq(topic, "/") {
 		child := n.children[name]
@@ -70,8 +104,11 @@ func (r *retainedStore) set(topic string, x *retained) {
 }
 
 func (r *retainedStore) remove(topic string) {
+	r.bytes -= r.exact[topic].m.size()
 	delete(r.exact, topic)
-	r.root.remove(topic, true)
+	if r.levels {
+		r.root.remove(topic, true)
+	}
 }
 
 func (n *level) remove(topic string, more bool) {
@@ -188,16 +225,31 @@ func (b *Broker) ListRetained(after string, limit int) []Retained {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	now := b.cfg.Now().Unix()
-	var list []Retained
-	for _, topic := range slices.Sorted(maps.Keys(r.exact)) {
-		x := r.exact[topic]
-		if topic <= after && after != "" || x.m.expired(now) {
+	var first []string // the first topics after the given one, in order
+	for topic, x := range r.exact {
+		if topic <= after && after != "" || x.m.expired(now) || len(first) == limit && topic > first[limit-1] {
 			continue
 		}
-		if len(list) == limit {
-			break
-		}
-		list = append(list, x.public())
+		i, _ := slices.BinarySearch(first, topic)
+		first = slices.Insert(first, i, topic)
+		first = first[:min(len(first), limit)]
+	}
+	list := make([]Retained, len(first))
+	for i, topic := range first {
+		list[i] = r.exact[topic].public()
 	}
 	return list
+}
+
+// forgetRetained removes the retained messages that have expired.
+func (l *loop) forgetRetained() {
+	r := &l.b.retained
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for topic, x := range r.exact {
+		if x.m.expired(l.sec) {
+			r.remove(topic)
+			l.keepRetained(topic, nil, &outgoing{})
+		}
+	}
 }

@@ -409,6 +409,11 @@ func (l *loop) newSession(id string) (*session, error) {
 	if _, err := io.ReadFull(l.b.cfg.Rand, b[:]); err != nil {
 		return nil, fmt.Errorf("read randomness: %w", err)
 	}
+	if limit := int64(l.b.cfg.Limits.Sessions); l.b.sessions.Add(1) > limit && limit > 0 {
+		l.b.sessions.Add(-1)
+		l.b.observer.Limit("sessions")
+		return nil, &mqtt.Error{Code: mqtt.QuotaExceeded, Detail: "too many sessions"}
+	}
 	s := &session{loop: l, id: id, key: binary.BigEndian.Uint64(b[16:]) | 1}
 	copy(s.uuid[:], b[:16])
 	s.uuid[6], s.uuid[8] = s.uuid[6]&0x0f|0x40, s.uuid[8]&0x3f|0x80
@@ -444,6 +449,7 @@ func (l *loop) endSession(s *session) {
 	l.forgetSession(s)
 	if l.sessions[s.id] == s {
 		delete(l.sessions, s.id)
+		l.b.sessions.Add(-1)
 	}
 	if len(l.past) < maxPast && !s.lastConnect.IsZero() {
 		l.past[s.id] = past{number: s.number, left: l.sec, connected: s.lastConnect}

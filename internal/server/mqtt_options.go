@@ -90,6 +90,9 @@ func loadLimits() []MQTTLimit {
 		{Name: "mqtt-queued-messages", Usage: "`number` of messages that wait for one session", min: 1, max: noMaximum, at: func(l *broker.Limits) any { return &l.QueuedMessages }},
 		{Name: "mqtt-queued-bytes", Usage: "`bytes` of messages that wait for one session", min: 1, max: math.MaxInt64, at: func(l *broker.Limits) any { return &l.QueuedBytes }},
 		{Name: "mqtt-output", Usage: "`bytes` that wait for one connection that reads too slowly", min: 64 << 10, max: noMaximum, at: func(l *broker.Limits) any { return &l.Output }},
+		{Name: "mqtt-sessions", Usage: "`number` of MQTT sessions, those of clients that are away included", min: 1, max: noMaximum, at: func(l *broker.Limits) any { return &l.Sessions }},
+		{Name: "mqtt-retained", Usage: "`number` of retained messages", min: 1, max: noMaximum, at: func(l *broker.Limits) any { return &l.Retained }},
+		{Name: "mqtt-retained-bytes", Usage: "`bytes` of retained messages, which are held in memory", min: 1, max: math.MaxInt64, at: func(l *broker.Limits) any { return &l.RetainedBytes }},
 		{Name: "mqtt-connections", Usage: "`number` of MQTT connections", min: 1, max: noMaximum, at: func(l *broker.Limits) any { return &l.Connections }},
 	}
 }
