@@ -177,9 +177,6 @@ func (c *conn) reply(t mqtt.PacketType, id uint16, code mqtt.ReasonCode) {
 			c.out = out
 		}
 	}
-	if c.blocked && !c.roomy() {
-		c.pause() // a client that publishes and does not read
-	}
 }
 
 // remember notes that a QoS 2 message was received, until it is released.

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
 	"github.com/sekisho-iot/sekisho/internal/mqtt"
+	"github.com/sekisho-iot/sekisho/internal/queue"
 )
 
 // Broker is the broker.
@@ -74,6 +76,9 @@ func New(_ context.Context, cfg Config) (*Broker, error) {
 	l := &cfg.Limits
 	limits := mqtt.Limits{
 		TopicLength: l.TopicLength, TopicLevels: l.TopicLevels, ShareName: l.ShareName, ClientID: l.ClientID, Filters: l.Filters,
+	}
+	if b.store != nil { // it is a key there, behind a letter; one that is refused takes others with it
+		limits.ClientID = min(cmp.Or(limits.ClientID, queue.MaxKey), queue.MaxKey-1)
 	}
 	b.decoders[0] = mqtt.Decoder{Version: mqtt.V311, From: mqtt.Client, Limits: limits}
 	b.decoders[1] = mqtt.Decoder{Version: mqtt.V5, From: mqtt.Client, Limits: limits}
@@ -221,7 +226,8 @@ func (b *Broker) Publish(ctx context.Context, m *Message) error {
 	done := make(chan error, 1)
 	x.waiter = &waiter{done: func(err error) { done <- err }}
 	x.waiter.hold()
-	ok := b.loopOf(m.Topic).post(mailFunc(func(l *loop) {
+	home := b.loopOf(m.Topic)
+	ok := home.post(mailFunc(func(l *loop) {
 		x.m.expires = l.expiry(m.Properties)
 		l.later = append(l.later, x)
 	}))
@@ -233,6 +239,8 @@ func (b *Broker) Publish(ctx context.Context, m *Message) error {
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-home.done:
+		return errClosed
 	}
 }
 
@@ -262,7 +270,8 @@ func (b *Broker) checkMessage(m *Message) error {
 // iot.KindNotFound where the client is not connected.
 func (b *Broker) Disconnect(ctx context.Context, clientID string, clean, silent bool) error {
 	done := make(chan error, 1)
-	ok := b.loopOf(clientID).post(mailFunc(func(l *loop) { done <- l.disconnectClient(clientID, clean, silent) }))
+	home := b.loopOf(clientID)
+	ok := home.post(mailFunc(func(l *loop) { done <- l.disconnectClient(clientID, clean, silent) }))
 	if !ok {
 		return errClosed
 	}
@@ -271,6 +280,8 @@ func (b *Broker) Disconnect(ctx context.Context, clientID string, clean, silent 
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-home.done:
+		return errClosed
 	}
 }
 
@@ -315,7 +326,10 @@ func (b *Broker) Nudge() {
 		for _, l := range b.loops {
 			done := make(chan struct{})
 			if l.post(mailFunc(func(*loop) { close(done) })) {
-				<-done
+				select {
+				case <-done:
+				case <-l.done:
+				}
 			}
 		}
 	}
@@ -329,6 +343,7 @@ func (b *Broker) Close() error {
 		for _, l := range b.loops {
 			l.post(end{})
 		}
+		b.Nudge() // no other CONNECT is judged after that
 		b.judged.Wait()
 		for range 3 { // what the loops hand to each other, and what comes of that
 			b.Nudge()

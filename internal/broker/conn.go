@@ -177,11 +177,11 @@ func (c *conn) feed(n int) {
 			c.end(err)
 			return
 		}
-		if c.state == stateClosed {
-			return
-		}
 	}
 	c.keepRest(data, c.packets(data))
+	if c.ws != nil && c.ws.closed {
+		c.lost(nil) // what came before the good-bye was handled
+	}
 }
 
 // keepRest keeps what is the beginning of a packet, or was not handled yet.
@@ -230,7 +230,9 @@ func (c *conn) packets(data []byte) (used int) {
 				c.connect(frame)
 				continue
 			}
-			err = c.packet(frame)
+			if err = c.packet(frame); err == nil && c.blocked && !c.roomy() {
+				c.pause() // a client that asks and does not read the answers
+			}
 		} else if n == 0 && err == nil {
 			break
 		}
@@ -438,7 +440,7 @@ func (c *conn) writable() {
 
 // roomy reports whether the client reads what it is sent.
 func (c *conn) roomy() bool {
-	return !c.blocked || len(c.out) <= c.loop.b.cfg.Limits.Output/2
+	return !c.blocked || len(c.out)+len(c.cipher) <= c.loop.b.cfg.Limits.Output/2
 }
 
 // pause stops reading: what the client sent already has to be dealt with first.

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"log/slog"
@@ -16,7 +17,7 @@ const (
 	keyQueue    = 'q' // session key, sequence number: entry
 	keyMessage  = 'm' // id: message that several entries name
 	keyReceived = 'i' // session key, packet identifier: QoS 2 message that is not released
-	keyRetained = 'r' // topic: when it was retained, message
+	keyRetained = 'r' // topic, or as much as a key takes: when it was retained, message
 )
 
 // The flags of a stored entry.
@@ -325,13 +326,23 @@ func (l *loop) forgetReceived(s *session, id uint16) {
 	}
 }
 
+// retainedKey is a topic's. One that is longer than a key may be ends in its hash.
+func retainedKey(b []byte, topic string) []byte {
+	b = append(b, keyRetained)
+	if len(topic) < queue.MaxKey {
+		return append(b, topic...)
+	}
+	sum := sha256.Sum256([]byte(topic))
+	return append(append(b, topic[:queue.MaxKey-1-len(sum)]...), sum[:]...)
+}
+
 // keepRetained has the store keep, or forget, a retained message.
 func (l *loop) keepRetained(topic string, x *retained, o *outgoing) {
 	if l.b.store == nil {
 		return
 	}
 	w := &l.writing
-	key := append(append(w.room(1+len(topic)), keyRetained), topic...)
+	key := retainedKey(w.room(1+min(len(topic), queue.MaxKey)), topic)
 	if x == nil {
 		w.op(queue.Delete, key, nil)
 	} else {

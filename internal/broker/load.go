@@ -291,7 +291,7 @@ func (b *Broker) restoreRetained() error {
 		if err != nil || r.bad {
 			return fmt.Errorf("retained %q: %w", k[1:], errRecord)
 		}
-		b.retained.set(string(k[1:]), &retained{m: m, modified: modified})
+		b.retained.set(string(m.topic), &retained{m: m, modified: modified})
 		return nil
 	})
 	if err != nil {

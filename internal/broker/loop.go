@@ -82,6 +82,7 @@ func (l *loop) post(x mail) bool {
 	wake, ok := l.mail.put(x)
 	if wake {
 		l.poll.wake()
+		l.mail.waking.Add(-1)
 	}
 	return ok
 }

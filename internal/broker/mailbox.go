@@ -1,6 +1,10 @@
 package broker
 
-import "sync"
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
 
 // mail is what others ask of a loop; open is called on the loop.
 type mail interface{ open(l *loop) }
@@ -15,6 +19,8 @@ type mailbox struct {
 	mu     sync.Mutex // guards the fields below
 	items  []mail
 	closed bool
+
+	waking atomic.Int32 // who is about to wake the loop
 }
 
 // put adds mail, and reports whether the loop has to be woken, and whether
@@ -26,7 +32,11 @@ func (m *mailbox) put(x mail) (wake, ok bool) {
 		return false, false
 	}
 	m.items = append(m.items, x)
-	return len(m.items) == 1, true
+	if len(m.items) > 1 {
+		return false, true
+	}
+	m.waking.Add(1)
+	return true, true
 }
 
 // take empties the box into the slice that was taken last.
@@ -39,11 +49,16 @@ func (m *mailbox) take(last []mail) []mail {
 	return items
 }
 
+// close takes what is left. Nobody wakes the loop any more once it has
+// returned: its descriptors may then be another's.
 func (m *mailbox) close() []mail {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.closed = true
 	items := m.items
 	m.items = nil
+	m.mu.Unlock()
+	for m.waking.Load() > 0 {
+		runtime.Gosched()
+	}
 	return items
 }

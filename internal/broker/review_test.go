@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"sync"
@@ -63,7 +64,7 @@ func TestLeavesWhileJudged(t *testing.T) {
 	settle := func() { // nothing says that the end of a socket was seen
 		for range 50 {
 			h.Nudge()
-			time.Sleep(time.Millisecond) //nolint:forbidigo // see above
+			time.Sleep(time.Millisecond)
 		}
 	}
 	settle()
@@ -103,7 +104,7 @@ func (h *house) secured(cfg *tls.Config) net.Conn {
 	if err != nil {
 		h.tb.Fatal(err)
 	}
-	client := tls.Client(raw, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // a test's certificate
+	client := tls.Client(raw, &tls.Config{InsecureSkipVerify: true})
 	h.tb.Cleanup(func() { _ = client.Close() })
 	failed := make(chan error, 1)
 	go func() { failed <- client.HandshakeContext(h.tb.Context()) }()
@@ -200,19 +201,6 @@ func (s *heldStore) set(hold bool) {
 
 func ack(id uint16) []byte { return mqtt.AppendAck(nil, mqtt.TypePuback, id) }
 
-func (c *client) sendAll(packets ...mqtt.Packet) {
-	c.tb.Helper()
-	var all []byte
-	for _, p := range packets {
-		b, err := p.Append(nil, c.version)
-		if err != nil {
-			c.tb.Fatal(err)
-		}
-		all = append(all, b...)
-	}
-	c.write(all)
-}
-
 // A client that acknowledges a message and ends its session in one breath takes
 // nothing from the others who wait for the message.
 func TestEndOfASessionLeavesTheMessagesOfOthers(t *testing.T) {
@@ -248,11 +236,11 @@ func TestEndOfASessionLeavesTheMessagesOfOthers(t *testing.T) {
 	thief.write(append(all, last...))
 	thief.ended()
 	h.Nudge()
-	time.Sleep(50 * time.Millisecond) //nolint:forbidigo // the queue is read meanwhile, or is not
+	time.Sleep(50 * time.Millisecond)
 	s.set(false)
 	for range 20 {
 		h.Nudge()
-		time.Sleep(time.Millisecond) //nolint:forbidigo // see above
+		time.Sleep(time.Millisecond)
 	}
 	away, ok := h.connect("a", "away", true)
 	if !ok.SessionPresent {
@@ -325,7 +313,7 @@ func TestNoMessageIsLostToTheJudgement(t *testing.T) {
 		h.Hold(func() {
 			h.Invalidate(iot.Change{Kind: iot.ChangeAll})
 			sub.write(ack(p.ID))
-			time.Sleep(20 * time.Millisecond) //nolint:forbidigo // until it has arrived
+			time.Sleep(20 * time.Millisecond)
 			close(done)
 		})
 		<-done
@@ -359,5 +347,102 @@ func TestOrderOfASessionThatIsNotKeptAnyMore(t *testing.T) {
 	}
 	for i := range 2 * n {
 		sub.wants("t", fmt.Sprint(i))
+	}
+}
+
+// A client that asks and does not read the answers is not read, and nothing of
+// it is lost.
+func TestAsksAndDoesNotRead(t *testing.T) {
+	t.Parallel()
+	h := open(t, func(c *broker.Config) { c.Limits.Output = 256 << 10 })
+	c, _ := h.connect("a", "c", false)
+	pings := bytes.Repeat(mqtt.AppendPing(nil, mqtt.TypePingreq), 32<<20)
+	_ = c.conn.SetWriteDeadline(time.Now().Add(2 * time.Second))
+	n, err := c.conn.Write(pings)
+	if err == nil {
+		t.Fatalf("%d bytes of questions were taken, with none of the answers read", n)
+	}
+	_ = c.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if n, err := io.CopyN(io.Discard, c.conn, int64(n/2*2)); err != nil {
+		t.Errorf("%d bytes of answers: %v", n, err)
+	}
+}
+
+// A DISCONNECT counts that comes with the good-bye of its WebSocket.
+func TestWebSocketGoodBye(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	sub, _ := h.connect("a", "sub", false)
+	sub.subscribe("will", 1)
+	ours, theirs := net.Pipe()
+	defer ours.Close() //nolint:errcheck // nothing follows from it
+	h.Attach(theirs, broker.Attachment{WebSocket: true})
+	c := &client{tb: t, conn: newWebSocket(ours), version: mqtt.V5}
+	hello, _ := (&mqtt.Connect{
+		Version: mqtt.V5, ClientID: []byte("ws"), CleanStart: true, HasWill: true, Will: mqtt.Will{Topic: []byte("will"), QoS: 1},
+	}).Append(nil, mqtt.V5)
+	if _, err := ours.Write(frame(0x82, hello)); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := c.read().(*mqtt.Connack); !ok {
+		t.Fatal("no CONNACK")
+	}
+	bye, _ := (&mqtt.Disconnect{}).Append(nil, mqtt.V5)
+	if _, err := ours.Write(append(frame(0x82, bye), frame(0x88, []byte{3, 0xe8})...)); err != nil {
+		t.Fatal(err)
+	}
+	if c.read() != nil {
+		t.Error("the connection goes on")
+	}
+	sub.quiet()
+}
+
+// What cannot be a name in the store is refused, and takes nothing of others with it.
+func TestNamesThatTheStoreCannotKeep(t *testing.T) {
+	t.Parallel()
+	standard := func(c *broker.Config) { c.Profile, c.Limits, c.Loops = broker.Standard, broker.StandardLimits(), 1 }
+	s := store(t, t.TempDir())
+	h := open(t, with(s), standard)
+	long := bytes.Repeat([]byte{'n'}, 40_000)
+	sub, _ := h.connect("a", "sub", true)
+	sub.subscribe("t", 1)
+	pub, _ := h.connect("b", "pub", false)
+	c := h.dial("c")
+	p := &mqtt.Connect{Version: mqtt.V5, ClientID: long}
+	p.Properties, _ = p.Properties.Add(mqtt.Property{ID: mqtt.SessionExpiryInterval, Number: 3600})
+	c.send(p)
+	if ack, ok := c.read().(*mqtt.Connack); ok && ack.Code == 0 {
+		t.Error("a client identifier that cannot be kept is accepted")
+	}
+	c, _ = h.connect("c", "c", false)
+	c.send(&mqtt.Publish{QoS: 1, ID: 1, Retain: true, Topic: long, Payload: []byte("x")})
+	if a, ok := c.read().(*mqtt.Ack); !ok || a.Code.Failed() {
+		t.Errorf("a retained message of a long topic: %v", a)
+	}
+	if code := pub.publish("t", "x"); code != 0 {
+		t.Error(code)
+	}
+	h.stop()
+	h = open(t, with(s), standard)
+	if _, err := h.Retained(string(long)); err != nil {
+		t.Error(err)
+	}
+}
+
+// Whoever publishes while the broker is closed gets an answer.
+func TestPublishWhileItCloses(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		h := open(t)
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for h.Publish(context.WithoutCancel(t.Context()), &broker.Message{Topic: "t", QoS: 1}) == nil {
+					continue
+				}
+			})
+		}
+		h.stop()
+		within(t, "Publish", wg.Wait)
 	}
 }

@@ -31,6 +31,7 @@ type websocket struct {
 	control []byte // payload of a control frame
 	pending []byte // control frames that wait to be sent
 	begun   bool   // a message that goes on in the next frame
+	closed  bool   // the client has said good-bye
 }
 
 // answers reports whether control frames wait to be sent.
@@ -49,7 +50,7 @@ func (w *websocket) unwrap(c *conn, b []byte) (n int, err error) {
 				return n, err
 			}
 			if done && w.left == 0 {
-				if err := w.end(c); err != nil || c.state == stateClosed {
+				if err := w.end(c); err != nil || w.closed {
 					return n, err
 				}
 			}
@@ -69,7 +70,7 @@ func (w *websocket) unwrap(c *conn, b []byte) (n int, err error) {
 		i += k
 		w.left -= uint64(k)
 		if w.left == 0 {
-			if err := w.end(c); err != nil || c.state == stateClosed {
+			if err := w.end(c); err != nil || w.closed {
 				return n, err
 			}
 		}
@@ -147,7 +148,7 @@ func (w *websocket) end(c *conn) error {
 			return wrongFrame("pings that nobody reads the answers of")
 		}
 	case opClose:
-		c.close("CONNECTION_LOST")
+		w.closed = true
 	}
 	return nil
 }
