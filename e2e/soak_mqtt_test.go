@@ -30,10 +30,10 @@ type soak struct {
 	names atomic.Int64
 }
 
-// name is one of many that come again and again: the server remembers for a
-// while who was there.
+// name is one of many that come again and again, long after the session of
+// before has expired: the server remembers for a while who was there.
 func (k *soak) name(prefix string) string {
-	return fmt.Sprintf("%s-%d", prefix, k.names.Add(1)%5000)
+	return fmt.Sprintf("%s-%d", prefix, k.names.Add(1)%20_000)
 }
 
 // sample is what the server used at one moment. Its memory is its own alone: the
@@ -152,7 +152,7 @@ func (k *soak) fleeting(ctx context.Context, worker int) error {
 	for n := range 20 {
 		qos := mqtt.QoS(n % 2)
 		payload := fmt.Sprint(n) + strings.Repeat(".", rand.IntN(4000))
-		if code, err := pub.publish(qos, false, fmt.Sprintf("soak/fleeting/%d/%s", worker, k.name("topic")), payload); err != nil || code.Failed() {
+		if code, err := pub.publish(qos, false, fmt.Sprintf("soak/fleeting/%d/%d", worker, rand.IntN(1000)), payload); err != nil || code.Failed() {
 			return errors.Join(fmt.Errorf("PUBACK %#x", byte(code)), err)
 		}
 		if err := sub.expect(payload); err != nil {
