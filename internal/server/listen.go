@@ -28,13 +28,12 @@ type splitListener struct {
 	conns  chan net.Conn
 	slots  chan struct{}
 	ctx    context.Context //nolint:containedctx // ends with the listener, whose Accept has no context of its own
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
-	err    error // why accepting ended; set before ctx is cancelled
 }
 
 func newSplitListener(l net.Listener, conf *tls.Config, refusePlain bool) *splitListener {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &splitListener{
 		Listener: l, tls: conf, refusePlain: refusePlain,
 		conns: make(chan net.Conn), slots: make(chan struct{}, min(maxUndecided, connLimit()/2)),
@@ -52,8 +51,7 @@ func (s *splitListener) acceptLoop() {
 			continue
 		}
 		if err != nil {
-			s.err = err
-			s.cancel()
+			s.cancel(err)
 			return
 		}
 		failures = 0
@@ -148,17 +146,14 @@ func (s *splitListener) Accept() (net.Conn, error) {
 	case c := <-s.conns:
 		return c, nil
 	case <-s.ctx.Done():
-		if s.err != nil {
-			return nil, s.err
-		}
-		return nil, net.ErrClosed
+		return nil, context.Cause(s.ctx)
 	}
 }
 
 // Close stops accepting and waits for the connections that are undecided.
 func (s *splitListener) Close() error {
+	s.cancel(net.ErrClosed)
 	err := s.Listener.Close()
-	s.cancel()
 	s.wg.Wait()
 	return err
 }
