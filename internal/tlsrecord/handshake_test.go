@@ -481,3 +481,41 @@ func typing(ctx context.Context, t *testing.T, cmd *exec.Cmd, lines, heard []str
 	}()
 	return done
 }
+
+// FuzzRead reads what a client sends as crypto/tls does: everything comes, and
+// no read goes past a record.
+func FuzzRead(f *testing.F) {
+	f.Add([]byte{22, 3, 1, 0, 2, 1, 2, 20, 3, 3, 0, 0, 22, 3, 3, 0, 1, 9}, uint16(600), false)
+	f.Add([]byte{22, 3, 1, 255, 255, 1}, uint16(5), true)
+	f.Fuzz(func(t *testing.T, in []byte, size uint16, oneByOne bool) {
+		var from io.Reader = bytes.NewReader(in)
+		if oneByOne {
+			from = iotest.OneByteReader(from)
+		}
+		ends := map[int]bool{} // of headers and of records
+		for at := 0; at < len(in); {
+			ends[at+5] = true
+			if len(in) < at+5 {
+				break
+			}
+			at += 5 + int(in[at+3])<<8 + int(in[at+4])
+			ends[at] = true
+		}
+		h, b := new(tlsrecord.Handshake), make([]byte, max(1, size))
+		var got []byte
+		for {
+			n, err := h.Read(b, from)
+			for i := 1; i < n; i++ {
+				if ends[len(got)+i] {
+					t.Fatalf("a read of %d bytes at %d goes past %d", n, len(got), len(got)+i)
+				}
+			}
+			if got = append(got, b[:n]...); err != nil {
+				break
+			}
+		}
+		if !bytes.Equal(got, in) {
+			t.Errorf("%x came as %x", in, got)
+		}
+	})
+}
