@@ -13,6 +13,7 @@ type waiter struct {
 	failed atomic.Pointer[error]
 	c      *conn
 	number uint64 // of the acknowledgement
+	id     uint16 // of the QoS 2 message that it is of; 0 for another
 	done   func(err error)
 }
 
@@ -32,7 +33,7 @@ func (l *loop) newWaiter(c *conn) *waiter {
 		w = new(waiter)
 	}
 	l.idleWaiter = nil
-	w.c = c
+	w.c, w.id = c, 0
 	return w
 }
 
@@ -101,6 +102,9 @@ func (list settles) open(*loop) {
 
 // settle is called when what an answer waited for is on disk, or is lost.
 func (c *conn) settle(w *waiter) {
+	if c.state != stateOpen && w.err() != nil {
+		c.unreceive(w)
+	}
 	if c.state != stateOpen || w.number < c.ackFirst || !w.settled() {
 		return
 	}
@@ -146,12 +150,22 @@ func (c *conn) answerReady() {
 	}
 }
 
+// unreceive takes a QoS 2 message back that could not be kept: the client sends
+// it again, or gives its identifier to another.
+func (c *conn) unreceive(w *waiter) {
+	if s := c.session; w.id != 0 && !s.gone {
+		delete(s.received, w.id)
+		c.loop.forgetReceived(s, w.id, nil)
+	}
+}
+
 // unsafe answers what could not be kept. 3.1.1 can only close, so that the
 // client tries again.
 func (c *conn) unsafe(a pendingAck) {
 	c.loop.b.log.Error("mqtt message could not be kept",
 		slog.String("client_id", c.session.id), slog.Any("error", a.waiter.err()))
-	if c.version == mqtt.V5 && a.packet == nil {
+	c.unreceive(a.waiter)
+	if c.version == mqtt.V5 && a.packet == nil && a.kind != mqtt.TypePubcomp {
 		c.reply(a.kind, a.id, mqtt.UnspecifiedError)
 		return
 	}
@@ -186,7 +200,8 @@ func (c *conn) remember(o *outgoing, id uint16) {
 		s.received = map[uint16]struct{}{}
 	}
 	s.received[id] = struct{}{}
-	c.loop.keepReceived(s, id, o)
+	o.waiter.id = id
+	c.loop.keepReceived(s, id, o.waiter)
 }
 
 // acknowledged handles PUBACK, PUBREC, PUBREL and PUBCOMP.
@@ -250,13 +265,13 @@ func (c *conn) notFound() mqtt.ReasonCode {
 // pubrel releases a QoS 2 message.
 func (c *conn) pubrel(a *mqtt.Ack) error {
 	s := c.session
-	code := mqtt.Success
-	if _, ok := s.received[a.ID]; ok {
-		delete(s.received, a.ID)
-		c.loop.forgetReceived(s, a.ID)
-	} else {
-		code = c.notFound()
+	if _, ok := s.received[a.ID]; !ok {
+		c.answer(mqtt.TypePubcomp, a.ID, c.notFound())
+		return nil
 	}
-	c.answer(mqtt.TypePubcomp, a.ID, code)
+	delete(s.received, a.ID)
+	w := &waiter{c: c} // another message may have the identifier after PUBCOMP
+	c.loop.forgetReceived(s, a.ID, w)
+	c.awaitAck(pendingAck{kind: mqtt.TypePubcomp, id: a.ID, waiter: w})
 	return nil
 }

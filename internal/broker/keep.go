@@ -309,20 +309,21 @@ func receivedKey(b []byte, key uint64, id uint16) []byte {
 }
 
 // keepReceived notes a QoS 2 message of the client.
-func (l *loop) keepReceived(s *session, id uint16, o *outgoing) {
+func (l *loop) keepReceived(s *session, id uint16, x *waiter) {
 	if !s.kept() {
 		return
 	}
 	w := &l.writing
 	w.op(queue.Set, receivedKey(w.room(11), s.key, id), nil)
-	w.wait(o.waiter)
+	w.wait(x)
 }
 
 // forgetReceived notes that it was released.
-func (l *loop) forgetReceived(s *session, id uint16) {
-	if s.kept() {
+func (l *loop) forgetReceived(s *session, id uint16, x *waiter) {
+	if s.recorded {
 		w := &l.writing
 		w.op(queue.Delete, receivedKey(w.room(11), s.key, id), nil)
+		w.wait(x)
 	}
 }
 
@@ -360,9 +361,13 @@ func (l *loop) keepSessionFor(s *session, w *waiter) {
 	if l.b.store == nil || s.key == 0 {
 		return
 	}
+	s.recorded = true
 	r := sessionRecord{Key: s.key, ID: s.uuid, Version: s.version, Expiry: s.expiry}
 	if s.conn == nil {
 		r.Left, r.Will = l.up, s.will.record()
+		if s.expires != 0 {
+			r.Left = s.expires - int64(s.expiry)
+		}
 	} else {
 		r.Will = s.conn.will.record()
 	}
@@ -380,14 +385,12 @@ func (l *loop) keepSessionFor(s *session, w *waiter) {
 
 // forgetSession has the store forget a session and what it kept for it.
 func (l *loop) forgetSession(s *session) {
-	if l.b.store == nil || s.key == 0 {
+	if !s.recorded {
 		return
 	}
 	w := &l.writing
 	w.op(queue.Delete, append(append(w.room(1+len(s.id)), keySession), s.id...), nil)
-	if len(s.received) > 0 {
-		w.op(queue.DeletePrefix, numberKey(w.room(9), keyReceived, s.key), nil)
-	}
+	w.op(queue.DeletePrefix, numberKey(w.room(9), keyReceived, s.key), nil)
 	if s.keptCount > 0 {
 		l.discardOf(s)
 	}

@@ -200,7 +200,7 @@ func (b *Broker) restoreSession(id string, v []byte, now time.Time) (*session, e
 		return nil, fmt.Errorf("session %q: %w", id, err)
 	}
 	l := b.loopOf(id)
-	s := &session{loop: l, id: id, key: r.Key, uuid: r.ID, version: r.Version, expiry: r.Expiry}
+	s := &session{loop: l, id: id, key: r.Key, uuid: r.ID, version: r.Version, expiry: r.Expiry, recorded: true}
 	s.persistent.Store(r.Expiry > 0)
 	if r.Left == 0 { // it was there when the server ended
 		r.Left = roundUp(now)

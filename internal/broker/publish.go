@@ -29,7 +29,9 @@ func (c *conn) publish(frame []byte) error {
 	}
 	if p.QoS == 2 {
 		if _, again := c.session.received[p.ID]; again {
-			c.reply(mqtt.TypePubrec, p.ID, mqtt.Success)
+			o.waiter = &waiter{c: c} // what was received may not be on disk yet
+			l.keepReceived(c.session, p.ID, o.waiter)
+			c.awaitAck(pendingAck{kind: mqtt.TypePubrec, id: p.ID, waiter: o.waiter})
 			return nil
 		}
 	}
@@ -55,7 +57,7 @@ func (c *conn) acceptable(p *mqtt.Publish) error {
 		return &mqtt.Error{Code: mqtt.PacketTooLarge, Detail: "payload over the limit"}
 	case p.QoS == 2 && c.loop.b.cfg.Profile == AWS:
 		return &mqtt.Error{Code: mqtt.QoSNotSupported, Detail: "QoS 2 is not supported"}
-	case p.QoS > 0 && c.version == mqtt.V5 && len(c.acks)+len(c.session.received) >= limits.Inflight:
+	case p.QoS > 0 && c.version == mqtt.V5 && len(c.acks)+len(c.session.received) >= limits.Inflight && c.unanswered() >= limits.Inflight:
 		if _, again := c.session.received[p.ID]; again {
 			return nil
 		}
@@ -63,6 +65,17 @@ func (c *conn) acceptable(p *mqtt.Publish) error {
 		return &mqtt.Error{Code: mqtt.ReceiveMaximumExceeded, Detail: "more messages than the receive maximum are not acknowledged"}
 	}
 	return nil
+}
+
+// unanswered is how many messages the client waits for the end of.
+func (c *conn) unanswered() int {
+	n := len(c.session.received)
+	for i := range c.acks {
+		if c.acks[i].kind == mqtt.TypePuback {
+			n++
+		}
+	}
+	return n
 }
 
 // publishProperties takes the topic alias and the expiry out of the properties.

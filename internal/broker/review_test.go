@@ -400,7 +400,6 @@ func TestWebSocketGoodBye(t *testing.T) {
 // What cannot be a name in the store is refused, and takes nothing of others with it.
 func TestNamesThatTheStoreCannotKeep(t *testing.T) {
 	t.Parallel()
-	standard := func(c *broker.Config) { c.Profile, c.Limits, c.Loops = broker.Standard, broker.StandardLimits(), 1 }
 	s := store(t, t.TempDir())
 	h := open(t, with(s), standard)
 	long := bytes.Repeat([]byte{'n'}, 40_000)
@@ -444,5 +443,139 @@ func TestPublishWhileItCloses(t *testing.T) {
 		}
 		h.stop()
 		within(t, "Publish", wg.Wait)
+	}
+}
+
+func standard(c *broker.Config) {
+	c.Profile, c.Limits, c.Loops = broker.Standard, broker.StandardLimits(), 1
+}
+
+func qos2(id uint16, payload string) *mqtt.Publish {
+	return &mqtt.Publish{QoS: 2, ID: id, Topic: []byte("t"), Payload: []byte(payload)}
+}
+
+// answered reads acknowledgements until that of a type and identifier.
+func (c *client) answered(t mqtt.PacketType, id uint16) uint8 {
+	c.tb.Helper()
+	a, ok := c.read().(*mqtt.Ack)
+	if !ok || a.Type != t || a.ID != id {
+		c.tb.Fatalf("came %+v, want %v %d", a, t, id)
+	}
+	return uint8(a.Code)
+}
+
+// A QoS 2 message, and its end, are on disk before they are answered.
+func TestQoS2IsKeptBeforeItIsAnswered(t *testing.T) {
+	t.Parallel()
+	s := &heldStore{Store: store(t, t.TempDir())}
+	h := open(t, with(s), standard)
+	sub, _ := h.connect("s", "sub", true)
+	sub.subscribe("t", 1)
+	c, _ := h.connect("a", "c", true)
+	s.set(true)
+	for i := range uint16(60) { // within the receive maximum of 100
+		c.send(qos2(i+1, "x"))
+	}
+	c.quiet()
+	_ = c.conn.Close()
+	c, _ = h.connect("a", "c", true)
+	again := qos2(1, "x")
+	again.Dup = true
+	c.send(again)
+	c.quiet()
+	s.set(false)
+	c.answered(mqtt.TypePubrec, 1)
+	s.set(true)
+	c.send(&mqtt.Ack{Type: mqtt.TypePubrel, ID: 1})
+	c.quiet()
+	s.set(false)
+	c.answered(mqtt.TypePubcomp, 1)
+	for range 60 {
+		sub.wants("t", "x")
+	}
+	sub.quiet()
+}
+
+// failingStore fails while it is told to.
+type failingStore struct {
+	broker.Store
+	failing atomic.Bool
+}
+
+func (s *failingStore) Commit(b *queue.Batch, done func(error)) {
+	if s.failing.Load() {
+		go done(errors.New("disk full"))
+		return
+	}
+	s.Store.Commit(b, done)
+}
+
+// A QoS 2 message that could not be kept was not received.
+func TestQoS2ThatCouldNotBeKept(t *testing.T) {
+	t.Parallel()
+	s := &failingStore{Store: store(t, t.TempDir())}
+	h := open(t, with(s), standard)
+	c, _ := h.connect("a", "c", true)
+	s.failing.Store(true)
+	c.send(qos2(1, "lost"))
+	if code := c.answered(mqtt.TypePubrec, 1); code < 0x80 {
+		t.Fatal("PUBREC claims that the message is safe")
+	}
+	s.failing.Store(false)
+	sub, _ := h.connect("s", "sub", false)
+	sub.subscribe("t", 1)
+	c.send(qos2(1, "another"))
+	if code := c.answered(mqtt.TypePubrec, 1); code >= 0x80 {
+		t.Fatal(code)
+	}
+	sub.wants("t", "another")
+}
+
+// What a session kept is gone with it, though it was not to be kept any more.
+func TestReceivedOfASessionThatIsNotKeptAnyMore(t *testing.T) {
+	t.Parallel()
+	s := store(t, t.TempDir())
+	h := open(t, with(s), standard)
+	c, _ := h.connect("a", "c", true)
+	c.send(qos2(1, "x"))
+	c.answered(mqtt.TypePubrec, 1)
+	c, _ = h.connect("a", "c", true, func(p *mqtt.Connect) { p.Properties = nil })
+	c.send(&mqtt.Ack{Type: mqtt.TypePubrel, ID: 1})
+	c.answered(mqtt.TypePubcomp, 1)
+	c.send(&mqtt.Disconnect{})
+	c.ended()
+	h.stop()
+	if err := s.Scan(nil, nil, 0, func(k, _ []byte) error { return fmt.Errorf("left: %q", k) }); err != nil {
+		t.Error(err)
+	}
+}
+
+// A will is published once, restart or not, and its session ends when it was to.
+func TestWillIsPublishedOnce(t *testing.T) {
+	t.Parallel()
+	s := store(t, t.TempDir())
+	h := open(t, with(s))
+	c, _ := h.connect("a", "c", true, func(p *mqtt.Connect) {
+		p.HasWill, p.Will = true, mqtt.Will{Topic: []byte("will"), Retain: true, Payload: []byte("gone")}
+		p.Will.Properties, _ = p.Will.Properties.Add(mqtt.Property{ID: mqtt.WillDelayInterval, Number: 60})
+	})
+	_ = c.conn.Close()
+	for range 120 {
+		h.clock.advance(time.Second)
+		h.Nudge()
+	}
+	if _, err := h.Retained("will"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Publish(t.Context(), &broker.Message{Topic: "will", Retain: true}); err != nil {
+		t.Fatal(err)
+	}
+	h.stop()
+	now := h.clock.Now()
+	h = open(t, with(s), func(c *broker.Config) { c.Now = func() time.Time { return now } })
+	h.Nudge()
+	h.Nudge()
+	if r, err := h.Retained("will"); err == nil {
+		t.Errorf("the will was published again: %+v", r)
 	}
 }

@@ -29,6 +29,7 @@ type session struct {
 	lastConnect time.Time
 
 	persistent atomic.Bool
+	recorded   bool   // the store has heard of it
 	expiry     uint32 // seconds that it outlives its connection
 	expires    int64  // when it ends, in Unix seconds; 0 while the client is there, or for never
 	wait       int64  // when the timer is to look
@@ -395,6 +396,7 @@ func (s *session) fire(l *loop) {
 		w := s.will
 		s.will = nil
 		l.publishWill(s, w)
+		l.keepSession(s) // or a restart would publish it again
 	}
 	if s.expires != 0 && l.sec >= s.expires {
 		l.endSession(s)
