@@ -314,7 +314,7 @@ const devicePolicy = `{"Version":"2012-10-17","Statement":[
 // register makes the data folder with a policy, and the things with their certificates.
 func (m *mqttBench) register(ctx context.Context) (err error) {
 	begun := time.Now()
-	m.server, err = process.Start(ctx, filepath.Join(m.dir, "data"), "--mqtt-listen", "127.0.0.1:0", "--tls-cert", m.serverCert, "--tls-key", m.serverKey)
+	m.server, err = process.Start(ctx, filepath.Join(m.dir, "data"), "--mqtt-listen", "127.0.0.1:0", "--mqtt-connect-rate", "0", "--tls-cert", m.serverCert, "--tls-key", m.serverKey)
 	if err != nil {
 		return err
 	}
