@@ -55,6 +55,8 @@ type conn struct {
 	deadline  int64 // when a connection that is not open ends
 	progress  int64 // when the socket took something
 	denied    int64 // when a denial was logged
+	deniedAt  int64 // and in which second there were denials
+	denials   int   // that many
 
 	timer *connTimer
 

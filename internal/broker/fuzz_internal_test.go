@@ -69,6 +69,7 @@ func validFilters(lines string) (list []string) {
 }
 
 func seeds(f *testing.F) {
+	f.Helper()
 	f.Add("a/#\n#\n+\na\na/+\n+/+\n$x/#\n/\n//\n+/\na//b\n", "a\na/\na/b\n$x\n$x/a\n/\na//b")
 	f.Add("+/+/#\n+/b/+\na/b/c\na/b/#\na/b/c/#", "a/b/c\na/b\nx/b/y/z\n/b/")
 }

@@ -153,6 +153,7 @@ func (s *script) say(who int, b []byte) {
 }
 
 // Whatever three clients do, a fourth is served, and the broker closes and opens again.
+// Longer runs need -fuzzminimizetime 1x: what covers what varies with the time.
 func FuzzBroker(f *testing.F) {
 	f.Add([]byte("three clients that do one thing and another, again and again, until there is no more"))
 	for i := range 24 { // a generator of bytes that is the same every time

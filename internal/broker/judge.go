@@ -64,9 +64,21 @@ func (c *conn) judge(a Action, topic string) Verdict {
 	return v
 }
 
+// denialsMax is how many denials of one connection are logged in a second: a
+// client that is denied all it asks for must not fill the disk. All are counted.
+const denialsMax = 100
+
 func (c *conn) deny(r *Request, reason string) {
 	c.loop.b.observer.Deny(r.Action.String())
-	c.principal.Deny(r, reason)
+	if c.deniedAt != c.loop.sec {
+		c.deniedAt, c.denials = c.loop.sec, 0
+	}
+	switch c.denials++; {
+	case c.denials <= denialsMax:
+		c.principal.Deny(r, reason)
+	case c.denials == denialsMax+1:
+		c.loop.b.log.Warn("mqtt denials of this second are no longer logged", slog.String("client_id", c.session.id))
+	}
 }
 
 // mayPublish decides about a PUBLISH, after topic aliases are resolved. code

@@ -579,3 +579,21 @@ func TestWillIsPublishedOnce(t *testing.T) {
 		t.Errorf("the will was published again: %+v", r)
 	}
 }
+
+// A client that is denied all it asks for does not fill the log.
+func TestDenialsDoNotFloodTheLog(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	h.rules.deny("a iot:Publish *")
+	c, _ := h.connect("a", "c", false)
+	for i := range 300 {
+		if code := c.publish(fmt.Sprint("t", i), "x"); code != uint8(mqtt.NotAuthorized) {
+			t.Fatal(code)
+		}
+	}
+	h.rules.mu.Lock()
+	defer h.rules.mu.Unlock()
+	if n := len(h.rules.denies); n != 100 {
+		t.Errorf("%d lines", n)
+	}
+}

@@ -101,11 +101,15 @@ func (g *group) pick(not []*session, will func(*session) bool) *subscription {
 // share gives a message to one member of a shared subscription.
 func (l *loop) share(o *outgoing, g *group) { l.shareAmong(o, g, nil) }
 
+// maxTried is how many members may turn out not to be able to get a message:
+// what looking for another costs rises with each of them.
+const maxTried = 32
+
 // shareAmong is share among those who were not tried.
 func (l *loop) shareAmong(o *outgoing, g *group, tried []*session) {
 	t, home := g.choose(o.QoS > 0, tried)
 	switch {
-	case t == nil:
+	case t == nil || len(tried) >= maxTried:
 		l.b.observer.Dropped("no_member")
 	case home == l:
 		l.giveMember(o, g, t, tried)
