@@ -63,8 +63,8 @@ func AWSLimits() Limits {
 func StandardLimits() Limits {
 	l := AWSLimits()
 	l.ClientID, l.Payload, l.PacketSize = 0, 0, 1<<20
-	l.TopicLength, l.TopicLevels, l.ShareName = 0, 0, 0
-	l.Filters, l.Subscriptions, l.TopicAliases = 0, 0, 16
+	l.TopicLength, l.TopicLevels, l.ShareName = 0, 1024, 0 // each level of a filter is a place in a tree
+	l.Filters, l.Subscriptions, l.TopicAliases = 1000, 10_000, 16
 	l.KeepAliveMin, l.KeepAliveMax, l.ConnectRate = 0, 0, 0
 	l.MessageExpiry = 0
 	l.SessionExpiry = l.MaxExpiry

@@ -12,6 +12,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -595,5 +596,33 @@ func TestDenialsDoNotFloodTheLog(t *testing.T) {
 	defer h.rules.mu.Unlock()
 	if n := len(h.rules.denies); n != 100 {
 		t.Errorf("%d lines", n)
+	}
+}
+
+// In the standard profile, too, subscriptions are bounded: in number, in levels
+// and in one packet.
+func TestSubscriptionsAreBounded(t *testing.T) {
+	t.Parallel()
+	h := open(t, standard)
+	c, _ := h.connect("a", "c", false)
+	if code := c.subscribe("a"+strings.Repeat("/a", 1022)+"/+", 1); code != 1 {
+		t.Errorf("a filter of 1024 levels: %#x", code)
+	}
+	for sent := 1; sent < 10_000; {
+		p := &mqtt.Subscribe{ID: 1}
+		for ; len(p.Subscriptions) < 1000 && sent < 10_000; sent++ {
+			p.Subscriptions = append(p.Subscriptions, mqtt.Subscription{Filter: mqtt.Filter{Text: fmt.Append(nil, "t", sent)}})
+		}
+		c.send(p)
+		if _, ok := c.read().(*mqtt.Suback); !ok {
+			t.Fatal("no SUBACK")
+		}
+	}
+	if code := c.subscribe("more", 1); code < 0x80 {
+		t.Errorf("the 10,001st subscription: %#x", code)
+	}
+	c.send(&mqtt.Subscribe{ID: 1, Subscriptions: []mqtt.Subscription{{Filter: mqtt.Filter{Text: []byte(strings.Repeat("/", 1024))}}}})
+	if _, ok := c.read().(*mqtt.Suback); ok {
+		t.Error("a filter of 1025 levels is taken")
 	}
 }
