@@ -163,7 +163,7 @@ func (c *conn) unreceive(w *waiter) {
 // client tries again.
 func (c *conn) unsafe(a pendingAck) {
 	c.loop.b.log.Error("mqtt message could not be kept",
-		slog.String("client_id", c.session.id), slog.Any("error", a.waiter.err()))
+		slog.String("client_id", clip(c.session.id)), slog.Any("error", a.waiter.err()))
 	c.unreceive(a.waiter)
 	if c.version == mqtt.V5 && a.packet == nil && a.kind != mqtt.TypePubcomp {
 		c.reply(a.kind, a.id, mqtt.UnspecifiedError)

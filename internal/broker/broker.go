@@ -21,6 +21,7 @@ import (
 // Broker is the broker.
 type Broker struct {
 	cfg      Config
+	started  time.Time
 	log      *slog.Logger
 	store    Store
 	observer Observer
@@ -64,7 +65,7 @@ func New(_ context.Context, cfg Config) (*Broker, error) {
 		cfg.Loops = runtime.GOMAXPROCS(0)
 	}
 	b := &Broker{
-		cfg: cfg, log: cfg.Logger, store: cfg.Store, observer: cfg.Observer, seed: maphash.MakeSeed(),
+		cfg: cfg, started: cfg.Now(), log: cfg.Logger, store: cfg.Store, observer: cfg.Observer, seed: maphash.MakeSeed(),
 		groups: newGroups(cfg.Profile), retained: retainedStore{exact: map[string]*retained{}, levels: cfg.Profile == Standard},
 		references: references{count: map[uint64]int32{}}, sweeps: make([]atomic.Bool, cfg.Loops),
 		judges: make(chan struct{}, maxAtOnce), readers: make(chan struct{}, maxAtOnce),
@@ -137,10 +138,10 @@ func (b *Broker) Attach(nc net.Conn, a Attachment) {
 		return
 	}
 	l := b.loops[b.arrivals.Add(1)%uint64(len(b.loops))]
-	now := b.cfg.Now()
+	_, now, _ := b.seconds(b.cfg.Now())
 	c := &conn{
-		loop: l, fd: -1, peer: &a.Peer, lastSeen: roundUp(now),
-		deadline: roundUp(now.Add(max(b.cfg.Limits.ConnectTimeout, time.Second))),
+		loop: l, fd: -1, peer: &a.Peer, lastSeen: now,
+		deadline: now + max(1, int64(seconds(b.cfg.Limits.ConnectTimeout))),
 	}
 	if a.WebSocket {
 		c.ws = new(websocket)

@@ -654,3 +654,30 @@ func TestSessionsAreBounded(t *testing.T) {
 	}
 	a.ended()
 }
+
+// A subscription gets all the retained messages that it matches, also where
+// they are more than would wait for a slow reader.
+func TestManyRetainedMessages(t *testing.T) {
+	t.Parallel()
+	for _, qos := range []mqtt.QoS{0, 1} {
+		h := open(t, func(c *broker.Config) {
+			c.Profile, c.Limits = broker.Standard, broker.StandardLimits()
+			c.Limits.Output = 256 << 10
+		})
+		const n = 3000
+		payload := make([]byte, 4<<10) // 12 MB in all
+		for i := range n {
+			err := h.Publish(t.Context(), &broker.Message{Topic: fmt.Sprintf("t/%04d", i), Payload: payload, Retain: true, QoS: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		sub, _ := h.connect("a", "sub", false)
+		sub.subscribe("t/#", qos)
+		for i := range n {
+			if p := sub.receive(); string(p.Topic) != fmt.Sprintf("t/%04d", i) || !p.Retain {
+				t.Fatalf("QoS %d: %s after %d", qos, p.Topic, i)
+			}
+		}
+	}
+}

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"log/slog"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -546,7 +547,7 @@ func (c *conn) watch(by func(int64)) bool {
 			c.endWith(mqtt.MaximumConnectTime, "WEBSOCKET_TTL_EXPIRATION", "the credentials of the connection have ended")
 			return false
 		}
-		by(until.Unix() + 1)
+		by(l.sec + int64(until.Sub(l.now)/time.Second) + 1)
 	}
 	if c.blocked {
 		limit := int64(stallTime)
@@ -589,7 +590,7 @@ func (c *conn) end(err error) {
 	}
 	if c.state == stateOpen {
 		c.loop.b.log.Info("mqtt connection ended",
-			slog.String("client_id", c.session.id), slog.String("source", c.peer.SourceIP), slog.String("reason", err.Error()))
+			slog.String("client_id", clip(c.session.id)), slog.String("source", c.peer.SourceIP), slog.String("reason", err.Error()))
 	}
 	c.endWith(code, reason, err.Error())
 }

@@ -160,13 +160,13 @@ func (r *request) open(l *loop) {
 	switch {
 	case r.err != nil && iot.IsKind(r.err, iot.KindDenied):
 		l.b.log.Warn("mqtt connection refused",
-			slog.String("client_id", r.id), slog.String("principal", string(c.peer.Certificate)),
+			slog.String("client_id", clip(r.id)), slog.String("principal", string(c.peer.Certificate)),
 			slog.String("source", c.peer.SourceIP), slog.Any("explanation", r.err))
 		l.b.observer.Deny(Connect.String())
 		c.refuse(mqtt.NotAuthorized, "")
 	case r.err != nil:
 		l.b.log.Error("mqtt connection could not be judged",
-			slog.String("client_id", r.id), slog.Any("error", r.err))
+			slog.String("client_id", clip(r.id)), slog.Any("error", r.err))
 		c.refuse(mqtt.ServerUnavailable, "")
 	case r.denied != nil:
 		l.b.observer.Deny(r.denied.request.Action.String())
@@ -301,6 +301,7 @@ func (s *session) join(c *conn, r *request) {
 	s.online.Store(true)
 	if r.expiry > 0 || was {
 		l.keepSession(s)
+		l.keepWill(s, c.will)
 	}
 }
 
@@ -404,5 +405,6 @@ func (c *conn) depart(reason string) {
 		s.expires = l.up + int64(s.expiry)
 	}
 	l.keepSession(s)
+	l.keepWill(s, s.will)
 	s.arm()
 }

@@ -165,8 +165,12 @@ func FuzzRecords(f *testing.F) {
 	f.Add((&entry{m: m, ids: []uint32{1, 2}, seq: 3, id: 4, qos: 2, dup: true}).encode(nil))
 	f.Add((&entry{m: &message{stored: 7, topic: []byte("t")}, qos: 1}).encode(nil))
 	f.Add((&entry{m: new(message), id: 9, qos: 2, freed: true}).encode(nil))
-	record, err := json.Marshal(&sessionRecord{Key: 1, Version: mqtt.V5, Subs: []subRecord{{Filter: "a/#", Options: 1}}, Will: &willRecord{Message: m.encode(nil)}})
+	record, err := json.Marshal(&sessionRecord{Key: 1, Version: mqtt.V5, Subs: []subRecord{{Filter: "a/#", Options: 1}}})
 	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(record)
+	if record, err = json.Marshal((&will{m: m, timed: true, expiry: 1, delay: 2}).record()); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(record)
@@ -197,10 +201,16 @@ func restoresOrRefuses(b []byte) {
 	broker := &Broker{groups: newGroups(AWS)}
 	l := &loop{b: broker, sessions: map[string]*session{}, subs: newTree[*subscription](AWS)}
 	broker.loops = []*loop{l}
-	if s, err := broker.restoreSession("id", b, time.Unix(1_800_000_000, 0)); err == nil {
+	if s, err := broker.restoreSession("id", b, 1_800_000_000); err == nil {
 		s.arm()
 		for _, sub := range s.subs.list {
 			s.unlink(sub)
+		}
+	}
+	var r willRecord
+	if json.Unmarshal(b, &r) == nil {
+		if w, err := r.will(); err == nil {
+			w.record()
 		}
 	}
 }

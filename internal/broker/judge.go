@@ -77,7 +77,7 @@ func (c *conn) deny(r *Request, reason string) {
 	case c.denials <= denialsMax:
 		c.principal.Deny(r, reason)
 	case c.denials == denialsMax+1:
-		c.loop.b.log.Warn("mqtt denials of this second are no longer logged", slog.String("client_id", c.session.id))
+		c.loop.b.log.Warn("mqtt denials of this second are no longer logged", slog.String("client_id", clip(c.session.id)))
 	}
 }
 
@@ -159,12 +159,12 @@ func (c *conn) refresh() {
 func (c *conn) cutOff(err error) {
 	if !iot.IsKind(err, iot.KindDenied) {
 		c.loop.b.log.Error("mqtt connection could not be judged",
-			slog.String("client_id", c.session.id), slog.Any("error", err))
+			slog.String("client_id", clip(c.session.id)), slog.Any("error", err))
 		c.endWith(mqtt.ServerBusy, "SERVER_ERROR", "")
 		return
 	}
 	c.loop.b.log.Warn("mqtt connection cut off",
-		slog.String("client_id", c.session.id), slog.String("principal", c.principal.ID()),
+		slog.String("client_id", clip(c.session.id)), slog.String("principal", c.principal.ID()),
 		slog.String("source", c.peer.SourceIP), slog.Any("explanation", err))
 	c.endWith(mqtt.NotAuthorized, "FORBIDDEN_ACCESS", "the credentials of the connection are no longer good")
 }

@@ -14,6 +14,7 @@ import (
 // The keys of the store: a letter for the kind, then the name.
 const (
 	keySession  = 's' // client ID: sessionRecord
+	keyWill     = 'w' // client ID: willRecord
 	keyQueue    = 'q' // session key, sequence number: entry
 	keyMessage  = 'm' // id: message that several entries name
 	keyReceived = 'i' // session key, packet identifier: QoS 2 message that is not released
@@ -38,7 +39,6 @@ type sessionRecord struct {
 	Expiry  uint32       `json:"expiry"`
 	Left    int64        `json:"left,omitempty"` // when its client left, in Unix seconds; 0 while it is there
 	Subs    []subRecord  `json:"subs,omitempty"`
-	Will    *willRecord  `json:"will,omitempty"`
 }
 
 // willRecord is the will of the session's connection, or the one that waits
@@ -51,11 +51,8 @@ type willRecord struct {
 	At      int64  `json:"at,omitempty"`
 }
 
-// record is the will as the store has it; nil for none.
+// record is the will as the store has it.
 func (w *will) record() *willRecord {
-	if w == nil {
-		return nil
-	}
 	return &willRecord{Message: w.m.encode(nil), Expiry: w.expiry, Timed: w.timed, Delay: w.delay, At: w.at}
 }
 
@@ -354,22 +351,31 @@ func (l *loop) keepRetained(topic string, x *retained, o *outgoing) {
 	l.submit() // under the lock: the order of two loops' changes is that of the messages
 }
 
-// keepSession writes the session as it is.
-func (l *loop) keepSession(s *session) { l.keepSessionFor(s, nil) }
-
-func (l *loop) keepSessionFor(s *session, w *waiter) {
+// keepSession has the session written as it is at the end of the tick.
+func (l *loop) keepSession(s *session) {
 	if l.b.store == nil || s.key == 0 {
 		return
 	}
-	s.recorded = true
+	if !s.unsaved {
+		s.unsaved, s.recorded = true, true
+		l.unsaved = append(l.unsaved, s)
+	}
+}
+
+// keepSessionFor has a waiter wait for it.
+func (l *loop) keepSessionFor(s *session, w *waiter) {
+	l.keepSession(s)
+	l.writing.wait(w)
+}
+
+// writeSession writes a session's record.
+func (l *loop) writeSession(s *session) {
 	r := sessionRecord{Key: s.key, ID: s.uuid, Version: s.version, Expiry: s.expiry}
 	if s.conn == nil {
-		r.Left, r.Will = l.up, s.will.record()
+		r.Left = l.up
 		if s.expires != 0 {
 			r.Left = s.expires - int64(s.expiry)
 		}
-	} else {
-		r.Will = s.conn.will.record()
 	}
 	for _, sub := range s.subs.list {
 		r.Subs = append(r.Subs, subRecord{Filter: sub.filter, Options: byte(sub.options), ID: sub.id})
@@ -379,8 +385,31 @@ func (l *loop) keepSessionFor(s *session, w *waiter) {
 		l.b.log.Error("mqtt session record", slog.Any("error", err))
 		return
 	}
-	l.writing.op(queue.Set, append(append(l.writing.room(1+len(s.id)), keySession), s.id...), value)
-	l.writing.wait(w)
+	l.writing.op(queue.Set, s.named(keySession), value)
+}
+
+// named is the session's key of a kind that goes by client ID.
+func (s *session) named(kind byte) []byte {
+	return append(append(s.loop.writing.room(1+len(s.id)), kind), s.id...)
+}
+
+// keepWill has the store keep the will of a persistent session: of its
+// connection, or the one that waits for its delay. nil is for none.
+func (l *loop) keepWill(s *session, w *will) {
+	switch {
+	case l.b.store == nil:
+	case w != nil && s.persistent.Load():
+		value, err := json.Marshal(w.record())
+		if err != nil { // it holds nothing that could not be written
+			l.b.log.Error("mqtt will record", slog.Any("error", err))
+			return
+		}
+		s.willKept = true
+		l.writing.op(queue.Set, s.named(keyWill), value)
+	case s.willKept:
+		s.willKept = false
+		l.writing.op(queue.Delete, s.named(keyWill), nil)
+	}
 }
 
 // forgetSession has the store forget a session and what it kept for it.
@@ -389,7 +418,7 @@ func (l *loop) forgetSession(s *session) {
 		return
 	}
 	w := &l.writing
-	w.op(queue.Delete, append(append(w.room(1+len(s.id)), keySession), s.id...), nil)
+	w.op(queue.Delete, s.named(keySession), nil)
 	w.op(queue.DeletePrefix, numberKey(w.room(9), keyReceived, s.key), nil)
 	if s.keptCount > 0 {
 		l.discardOf(s)
@@ -410,6 +439,12 @@ func (l *loop) discardOf(s *session) {
 // submit hands what was written in this tick to the store.
 func (l *loop) submit() {
 	w := &l.writing
+	for _, s := range l.unsaved {
+		if s.unsaved = false; !s.gone {
+			l.writeSession(s)
+		}
+	}
+	l.unsaved = l.unsaved[:0]
 	if w.batch == nil {
 		return
 	}

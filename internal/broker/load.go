@@ -52,7 +52,7 @@ func (p *page) open(l *loop) {
 	s.loading = false
 	if p.err != nil {
 		l.b.log.Error("mqtt queue could not be read",
-			slog.String("client_id", s.id), slog.Any("error", p.err))
+			slog.String("client_id", clip(s.id)), slog.Any("error", p.err))
 		s.conn.endWith(mqtt.ServerBusy, "SERVER_ERROR", "")
 		return
 	}
@@ -165,16 +165,16 @@ func (l *loop) discard(key uint64) {
 
 // restore reads back what the store kept. The loops do not run yet.
 func (b *Broker) restore() error {
-	now := b.cfg.Now()
+	now, up, _ := b.seconds(b.cfg.Now())
 	byKey := map[uint64]*session{}
 	var ended []*session
 	err := b.store.Scan([]byte{keySession}, nil, 0, func(k, v []byte) error {
-		s, err := b.restoreSession(string(k[1:]), v, now)
+		s, err := b.restoreSession(string(k[1:]), v, up)
 		if err != nil {
 			return err
 		}
 		byKey[s.key] = s
-		if s.expires != 0 && s.expires <= now.Unix() || !s.persistent.Load() {
+		if s.expires != 0 && s.expires <= now || !s.persistent.Load() {
 			ended = append(ended, s)
 		}
 		return nil
@@ -182,7 +182,7 @@ func (b *Broker) restore() error {
 	if err != nil {
 		return fmt.Errorf("read sessions: %w", err)
 	}
-	if err := errors.Join(b.restoreQueues(byKey), b.restoreReceived(byKey), b.restoreRetained(), b.sweepMessages()); err != nil {
+	if err := errors.Join(b.restoreWills(up), b.restoreQueues(byKey), b.restoreReceived(byKey), b.restoreRetained(), b.sweepMessages()); err != nil {
 		return err
 	}
 	for _, s := range byKey {
@@ -194,7 +194,7 @@ func (b *Broker) restore() error {
 	return nil
 }
 
-func (b *Broker) restoreSession(id string, v []byte, now time.Time) (*session, error) {
+func (b *Broker) restoreSession(id string, v []byte, now int64) (*session, error) {
 	var r sessionRecord
 	if err := json.Unmarshal(v, &r); err != nil {
 		return nil, fmt.Errorf("session %q: %w", id, err)
@@ -203,21 +203,11 @@ func (b *Broker) restoreSession(id string, v []byte, now time.Time) (*session, e
 	s := &session{loop: l, id: id, key: r.Key, uuid: r.ID, version: r.Version, expiry: r.Expiry, recorded: true}
 	s.persistent.Store(r.Expiry > 0)
 	if r.Left == 0 { // it was there when the server ended
-		r.Left = roundUp(now)
+		r.Left = now
 		s.suspect = b.cfg.Limits.Inflight
 	}
 	if r.Expiry != neverExpires {
 		s.expires = r.Left + int64(r.Expiry)
-	}
-	if r.Will != nil {
-		w, err := r.Will.will()
-		if err != nil {
-			return nil, fmt.Errorf("session %q: will: %w", id, err)
-		}
-		if w.at == 0 { // its client was cut off when the server ended
-			w.at = r.Left + int64(min(w.delay, r.Expiry))
-		}
-		s.will = w
 	}
 	for _, sub := range r.Subs {
 		s.add(sub.Filter, mqtt.SubscribeOptions(sub.Options), sub.ID)
@@ -225,6 +215,39 @@ func (b *Broker) restoreSession(id string, v []byte, now time.Time) (*session, e
 	l.sessions[id] = s
 	b.sessions.Add(1)
 	return s, nil
+}
+
+func (b *Broker) restoreWills(now int64) error {
+	err := b.store.Scan([]byte{keyWill}, nil, 0, func(k, v []byte) error {
+		id := string(k[1:])
+		s := b.loopOf(id).sessions[id]
+		if s == nil {
+			w := &b.loops[0].writing
+			w.op(queue.Delete, append(w.room(len(k)), k...), nil)
+			return nil
+		}
+		var r willRecord
+		if err := json.Unmarshal(v, &r); err != nil {
+			return fmt.Errorf("of %q: %w", id, err)
+		}
+		w, err := r.will()
+		if err != nil {
+			return fmt.Errorf("of %q: %w", id, err)
+		}
+		if w.at == 0 { // its client was cut off when the server ended
+			left := now
+			if s.expires != 0 {
+				left = s.expires - int64(s.expiry)
+			}
+			w.at = left + int64(min(w.delay, s.expiry))
+		}
+		s.will, s.willKept = w, true
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read wills: %w", err)
+	}
+	return nil
 }
 
 func (b *Broker) restoreQueues(byKey map[uint64]*session) error {

@@ -19,8 +19,9 @@ type loop struct {
 	done  chan struct{}
 
 	now    time.Time
-	sec    int64 // now, in Unix seconds
-	up     int64 // now, rounded up: what begins now must not end early
+	sec    int64         // now, in Unix seconds
+	up     int64         // now, rounded up: what begins now must not end early
+	part   time.Duration // of the second that has begun
 	tidied int64
 	ending bool
 
@@ -41,6 +42,7 @@ type loop struct {
 	later   []laterMessage
 	outbox  []*forwards // for each loop
 	settles []settles
+	unsaved []*session // whose records are to be written
 	writing writing
 
 	// Buffers and packets that are used again and again.
@@ -89,12 +91,23 @@ func (l *loop) post(x mail) bool {
 
 func (l *loop) clock() {
 	l.now = l.b.cfg.Now()
-	l.sec = l.now.Unix()
-	l.up = roundUp(l.now)
+	l.sec, l.up, l.part = l.b.seconds(l.now)
 }
 
-// roundUp is the first Unix second that is not before t.
-func roundUp(t time.Time) int64 { return t.Add(time.Second - 1).Unix() }
+// seconds is a time in Unix seconds, rounded down and up, and what it is past
+// the former. It goes on evenly where the system's clock is set while the broker
+// runs: intervals neither end early nor for all at once.
+func (b *Broker) seconds(t time.Time) (down, up int64, part time.Duration) {
+	ns := b.started.UnixNano() + t.Sub(b.started).Nanoseconds()
+	down, up = ns/1e9, (ns+1e9-1)/1e9
+	return down, up, time.Duration(ns - down*1e9)
+}
+
+// now is the second that has begun.
+func (b *Broker) now() int64 {
+	sec, _, _ := b.seconds(b.cfg.Now())
+	return sec
+}
 
 // run is the loop's goroutine.
 func (l *loop) run() {
@@ -164,7 +177,7 @@ func (l *loop) patience() time.Duration {
 	case len(l.again) > 0 || l.sweeping > 0:
 		return 0
 	case l.wheel.n > 0:
-		return time.Second - time.Duration(l.now.Nanosecond()) + time.Millisecond
+		return time.Second - l.part + time.Millisecond
 	}
 	return -1
 }
@@ -172,7 +185,19 @@ func (l *loop) patience() time.Duration {
 func (l *loop) openMail() {
 	l.taken = l.mail.take(l.taken)
 	for _, x := range l.taken {
-		x.open(l)
+		l.openOne(x)
+	}
+}
+
+// openOne keeps a mistake of ours from ending the connections of all.
+func (l *loop) openOne(x mail) {
+	defer l.rescue()
+	x.open(l)
+}
+
+func (l *loop) rescue() {
+	if p := recover(); p != nil {
+		l.b.log.Error("panic in the mqtt event loop", slog.Any("error", p), slog.String("stack", string(debug.Stack())))
 	}
 }
 
@@ -193,6 +218,11 @@ func (l *loop) goOn() {
 			l.conns[l.sweeping].refresh()
 		}
 	}
+}
+
+func (c *conn) flushSafely() {
+	defer c.rescue()
+	c.flush()
 }
 
 func (c *conn) goOn() {
@@ -236,7 +266,7 @@ func (l *loop) writeDirty() {
 		c := l.dirty[i]
 		l.dirty[i] = nil
 		c.dirty = false
-		c.flush()
+		c.flushSafely()
 	}
 	l.dirty = l.dirty[:0]
 }

@@ -243,6 +243,8 @@ func (l *loop) giveTo(o *outgoing, t *target, generation uint64) {
 	switch {
 	case c == nil:
 		return // a QoS 0 message is not kept
+	case !c.roomy() && o.stored && !s.full(): // it asked for all of them at once
+		s.waiting.push(s.newEntry(o, t, 0))
 	case !c.roomy():
 		l.b.dropped(s, "slow_reader")
 	default:

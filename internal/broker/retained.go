@@ -207,7 +207,7 @@ func (b *Broker) Retained(topic string) (Retained, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	x := r.exact[topic]
-	if x == nil || x.m.expired(b.cfg.Now().Unix()) {
+	if x == nil || x.m.expired(b.now()) {
 		return Retained{}, iot.Errorf(iot.KindNotFound, "retained-message", "No retained message on topic %s", topic)
 	}
 	return x.public(), nil
@@ -224,7 +224,7 @@ func (b *Broker) ListRetained(after string, limit int) []Retained {
 	r := &b.retained
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	now := b.cfg.Now().Unix()
+	now := b.now()
 	var first []string // the first topics after the given one, in order
 	for topic, x := range r.exact {
 		if topic <= after && after != "" || x.m.expired(now) || len(first) == limit && topic > first[limit-1] {

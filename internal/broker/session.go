@@ -30,6 +30,8 @@ type session struct {
 
 	persistent atomic.Bool
 	recorded   bool   // the store has heard of it
+	unsaved    bool   // and is about to be written
+	willKept   bool   // the store has a will
 	expiry     uint32 // seconds that it outlives its connection
 	expires    int64  // when it ends, in Unix seconds; 0 while the client is there, or for never
 	wait       int64  // when the timer is to look
@@ -67,6 +69,15 @@ type entry struct {
 	retain bool
 	dup    bool // may have been sent before
 	freed  bool // QoS 2: was received, PUBREL is to be sent
+	shared bool // the message is in memory as a retained one
+}
+
+// size is what the entry makes wait in memory.
+func (e *entry) size() int64 {
+	if e.shared {
+		return messageOverhead
+	}
+	return e.m.size()
 }
 
 // subscription is one topic filter of a session.
@@ -132,7 +143,7 @@ func (r *ring) len() int { return len(r.list) - r.first }
 
 func (r *ring) push(e *entry) {
 	r.list = append(r.list, e)
-	r.bytes += e.m.size()
+	r.bytes += e.size()
 }
 
 func (r *ring) peek() *entry { return r.list[r.first] }
@@ -141,7 +152,7 @@ func (r *ring) pop() {
 	e := r.list[r.first]
 	r.list[r.first] = nil
 	r.first++
-	r.bytes -= e.m.size()
+	r.bytes -= e.size()
 	switch {
 	case r.first == len(r.list):
 		*r = ring{}
@@ -242,7 +253,7 @@ func (s *session) overflow() {
 }
 
 func (s *session) newEntry(o *outgoing, t *target, qos mqtt.QoS) *entry {
-	return &entry{m: o.message(), ids: t.ids, qos: qos, retain: o.keepsRetain(t)}
+	return &entry{m: o.message(), ids: t.ids, qos: qos, retain: o.keepsRetain(t), shared: o.stored}
 }
 
 // pump sends what waits, as far as the client takes it.
@@ -311,6 +322,10 @@ func (s *session) sendEntry(e *entry, allowed bool) {
 	case !allowed:
 		l.b.dropped(s, "receive_denied")
 	default:
+		if e.qos == 0 {
+			c.send(o, &delivery{retain: e.retain, ids: e.ids})
+			return
+		}
 		id := e.id
 		if id == 0 || s.flights.find(id) >= 0 {
 			id = s.packetID()
@@ -354,10 +369,13 @@ func (s *session) leave() {
 	if !s.kept() {
 		return
 	}
-	if s.waiting.len() > 0 { // the store has them, too
-		s.spilled, s.loadAfter = true, s.waiting.list[s.waiting.first].seq-1
-		s.waiting = ring{}
+	for _, e := range s.waiting.list[s.waiting.first:] {
+		if e.seq != 0 { // the store has it, too, and those behind it
+			s.spilled, s.loadAfter = true, e.seq-1
+			break
+		}
 	}
+	s.waiting = ring{}
 	s.loads++ // what is being loaded is for nobody
 	s.loading = false
 }
@@ -396,7 +414,7 @@ func (s *session) fire(l *loop) {
 		w := s.will
 		s.will = nil
 		l.publishWill(s, w)
-		l.keepSession(s) // or a restart would publish it again
+		l.keepWill(s, nil) // or a restart would publish it again
 	}
 	if s.expires != 0 && l.sec >= s.expires {
 		l.endSession(s)
@@ -436,6 +454,7 @@ func (l *loop) endSession(s *session) {
 		return
 	}
 	s.gone = true
+	l.keepWill(s, nil)
 	if s.will != nil {
 		w := s.will
 		s.will = nil

@@ -52,8 +52,13 @@ func (w *wheel) run(l *loop, now int64) {
 			case e.at > now: // another round
 				w.add(e.t, e.at)
 			case e.t.due() == e.at:
-				e.t.fire(l)
+				l.fire(e.t)
 			}
 		}
 	}
+}
+
+func (l *loop) fire(t timer) {
+	defer l.rescue()
+	t.fire(l)
 }
