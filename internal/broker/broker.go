@@ -217,7 +217,8 @@ func (x *arrival) open(l *loop) {
 // Publish publishes a message on behalf of who was authorised to already. It
 // returns when everything that must keep the message has it on disk. Errors:
 // iot.KindInvalid for a topic or a QoS that nobody may publish, KindTooLarge,
-// KindDenied for a topic that only MQTT connections may publish to.
+// KindDenied for a topic that only MQTT connections may publish to, KindLimit
+// where no further message can be retained.
 func (b *Broker) Publish(ctx context.Context, m *Message) error {
 	if err := b.checkMessage(m); err != nil {
 		return err
@@ -227,12 +228,17 @@ func (b *Broker) Publish(ctx context.Context, m *Message) error {
 	done := make(chan error, 1)
 	x.waiter = &waiter{done: func(err error) { done <- err }}
 	x.waiter.hold()
-	home := b.loopOf(m.Topic)
-	ok := home.post(mailFunc(func(l *loop) {
+	return b.loopOf(m.Topic).ask(ctx, done, func(l *loop) {
 		x.m.expires = l.expiry(m.Properties)
 		l.later = append(l.later, x)
-	}))
-	if !ok {
+	})
+}
+
+var errClosed = errors.New("the broker is closed")
+
+// ask has the loop do something, and waits for what it has to say.
+func (l *loop) ask(ctx context.Context, done <-chan error, do mailFunc) error {
+	if !l.post(do) {
 		return errClosed
 	}
 	select {
@@ -240,12 +246,10 @@ func (b *Broker) Publish(ctx context.Context, m *Message) error {
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-home.done:
+	case <-l.done:
 		return errClosed
 	}
 }
-
-var errClosed = errors.New("the broker is closed")
 
 func (b *Broker) checkMessage(m *Message) error {
 	err := mqtt.CheckTopicName([]byte(m.Topic), &b.decoders[0].Limits)
@@ -254,6 +258,8 @@ func (b *Broker) checkMessage(m *Message) error {
 		return iot.Errorf(iot.KindInvalid, "topic", "Invalid topic: %v", err)
 	case m.QoS > 2 || m.QoS == 2 && b.cfg.Profile == AWS:
 		return iot.Errorf(iot.KindInvalid, "qos", "QoS %d is not supported", m.QoS)
+	case m.Retain && !b.mayRetain(m.Topic, len(m.Payload), len(m.Properties)):
+		return iot.Errorf(iot.KindLimit, "retained-message", "There is no room for further retained messages")
 	case b.cfg.Limits.Payload > 0 && len(m.Payload) > b.cfg.Limits.Payload:
 		return iot.Errorf(iot.KindTooLarge, "payload", "The payload is larger than %d bytes", b.cfg.Limits.Payload)
 	}
@@ -271,19 +277,7 @@ func (b *Broker) checkMessage(m *Message) error {
 // iot.KindNotFound where the client is not connected.
 func (b *Broker) Disconnect(ctx context.Context, clientID string, clean, silent bool) error {
 	done := make(chan error, 1)
-	home := b.loopOf(clientID)
-	ok := home.post(mailFunc(func(l *loop) { done <- l.disconnectClient(clientID, clean, silent) }))
-	if !ok {
-		return errClosed
-	}
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-home.done:
-		return errClosed
-	}
+	return b.loopOf(clientID).ask(ctx, done, func(l *loop) { done <- l.disconnectClient(clientID, clean, silent) })
 }
 
 func (l *loop) disconnectClient(id string, clean, silent bool) error {

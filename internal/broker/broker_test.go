@@ -623,6 +623,10 @@ func TestRetainedMessagesAreBounded(t *testing.T) {
 		if code := pub.publish("t/4", "x", retain); code != uint8(mqtt.QuotaExceeded) {
 			t.Errorf("PUBACK %#x", code)
 		}
+		err := h.Publish(t.Context(), &broker.Message{Topic: "t/5", Payload: []byte("x"), Retain: true})
+		if !iot.IsKind(err, iot.KindLimit) {
+			t.Errorf("Publish: %v", err)
+		}
 		if code := pub.publish("t/3", "y", retain); code >= 0x80 {
 			t.Errorf("instead of another: PUBACK %#x", code)
 		}

@@ -39,7 +39,7 @@ func (c *conn) publish(frame []byte) error {
 	if !allowed {
 		return c.refusePublish(p, refused)
 	}
-	if p.Retain && p.QoS > 0 && !c.mayRetain(p) {
+	if p.Retain && p.QoS > 0 && !l.b.mayRetain(string(p.Topic), len(p.Payload), len(p.Properties)) {
 		l.b.observer.Limit("retained_messages")
 		return c.refusePublish(p, mqtt.QuotaExceeded)
 	}

@@ -67,16 +67,16 @@ func (r *retainedStore) room(topic string, size int64, limits *Limits) bool {
 	return (limits.Retained == 0 || n <= limits.Retained) && (limits.RetainedBytes == 0 || bytes <= limits.RetainedBytes)
 }
 
-// mayRetain reports whether there is room for a message of a client.
-func (c *conn) mayRetain(p *mqtt.Publish) bool {
-	if len(p.Payload) == 0 || ingested(p.Topic) {
+// mayRetain reports whether there is room for a message with so many bytes of
+// payload and properties.
+func (b *Broker) mayRetain(topic string, payload, properties int) bool {
+	if payload == 0 || ingested([]byte(topic)) {
 		return true
 	}
-	r := &c.loop.b.retained
+	r := &b.retained
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	size := int64(len(p.Topic) + len(p.Payload) + len(p.Properties) + messageOverhead)
-	return r.room(string(p.Topic), size, &c.loop.b.cfg.Limits)
+	return r.room(topic, int64(len(topic)+payload+properties+messageOverhead), &b.cfg.Limits)
 }
 
 func (r *retainedStore) set(topic string, x *retained) {
