@@ -35,6 +35,7 @@ type Broker struct {
 	references    references
 	forwards      sync.Pool     // of *forwards
 	ids           atomic.Uint64 // of stored messages
+	seqs          atomic.Uint64 // of stored entries
 
 	access    atomic.Uint64 // rises with every change
 	changesMu sync.Mutex    // guards changes, and access while it rises

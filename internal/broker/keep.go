@@ -15,7 +15,7 @@ import (
 const (
 	keySession  = 's' // client ID: sessionRecord
 	keyWill     = 'w' // client ID: willRecord
-	keyQueue    = 'q' // session key, sequence number: entry
+	keyQueue    = 'q' // sequence number: session key, entry
 	keyMessage  = 'm' // id: message that several entries name
 	keyReceived = 'i' // session key, packet identifier: QoS 2 message that is not released
 	keyRetained = 'r' // topic, or as much as a key takes: when it was retained, message
@@ -139,13 +139,12 @@ func numberKey(b []byte, kind byte, numbers ...uint64) []byte {
 
 // keep has the store keep a message for a persistent session.
 func (l *loop) keep(s *session, e *entry, o *outgoing) {
-	s.seq++
-	e.seq = s.seq
+	e.seq = l.b.seqs.Add(1)
 	if e.m.stored != 0 {
 		l.b.references.add(e.m.stored)
 	}
 	l.writeEntry(s, e)
-	s.keptCount++
+	s.backlog.push(e.seq)
 	s.keptBytes += e.m.size()
 	l.writing.wait(o.waiter)
 }
@@ -153,8 +152,8 @@ func (l *loop) keep(s *session, e *entry, o *outgoing) {
 // writeEntry writes an entry as it is.
 func (l *loop) writeEntry(s *session, e *entry) {
 	w := &l.writing
-	key := numberKey(w.room(17), keyQueue, s.key, e.seq)
-	w.op(queue.Set, key, e.encode(w.room(64+10*len(e.ids)+e.messageSize())))
+	value := binary.BigEndian.AppendUint64(w.room(72+10*len(e.ids)+e.messageSize()), s.key)
+	w.op(queue.Set, numberKey(w.room(9), keyQueue, e.seq), e.encode(value))
 	s.batch, s.touched = w.number, w.number
 }
 
@@ -267,9 +266,9 @@ func (s *session) forget(e *entry) {
 	}
 	l := s.loop
 	w := &l.writing
-	w.op(queue.Delete, numberKey(w.room(17), keyQueue, s.key, e.seq), nil)
+	w.op(queue.Delete, numberKey(w.room(9), keyQueue, e.seq), nil)
 	s.touched = w.number
-	s.keptCount--
+	s.backlog.remove(e.seq)
 	s.keptBytes -= e.m.size()
 	if e.m.stored != 0 {
 		l.dropReference(e.m.stored)
@@ -420,7 +419,7 @@ func (l *loop) forgetSession(s *session) {
 	w := &l.writing
 	w.op(queue.Delete, s.named(keySession), nil)
 	w.op(queue.DeletePrefix, numberKey(w.room(9), keyReceived, s.key), nil)
-	if s.keptCount > 0 {
+	if s.backlog.len() > 0 {
 		l.discardOf(s)
 	}
 }
@@ -433,7 +432,7 @@ func (l *loop) discardOf(s *session) {
 		w.waiting = append(w.waiting, s)
 		return
 	}
-	l.discard(s.key)
+	l.discard(s.backlog.after(0, s.backlog.len()))
 }
 
 // submit hands what was written in this tick to the store.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/mqtt"
@@ -21,13 +22,17 @@ func (s *session) load() {
 		return
 	}
 	l := s.loop
+	seqs := slices.Clone(s.backlog.after(s.loadAfter, pageSize))
+	if len(seqs) == 0 {
+		s.spilled = false
+		return
+	}
 	s.loading = true
-	p := &page{s: s, round: s.loads, after: s.loadAfter, last: s.seq, settled: s.batch <= l.writing.done}
-	key := s.key
+	p := &page{s: s, round: s.loads, settled: s.batch <= l.writing.done}
 	l.b.reading.Go(func() {
 		l.b.readers <- struct{}{}
 		defer func() { <-l.b.readers }()
-		p.entries, p.err = l.b.readQueue(key, p.after)
+		p.err = p.read(l.b, seqs)
 		l.post(p)
 	})
 }
@@ -36,10 +41,9 @@ func (s *session) load() {
 type page struct {
 	s       *session
 	round   uint32
-	after   uint64
-	last    uint64 // the newest entry when reading began
-	settled bool   // all of them could be seen
+	settled bool // all of it could be seen
 	entries []*entry
+	missing []uint64 // entries that were not kept: their batch failed
 	err     error
 }
 
@@ -56,6 +60,9 @@ func (p *page) open(l *loop) {
 		s.conn.endWith(mqtt.ServerBusy, "SERVER_ERROR", "")
 		return
 	}
+	for _, seq := range p.missing {
+		s.backlog.remove(seq)
+	}
 	for _, e := range p.entries {
 		s.loadAfter = e.seq
 		if s.suspect > 0 { // its client may have seen it before the server was killed
@@ -64,38 +71,60 @@ func (p *page) open(l *loop) {
 		}
 		s.waiting.push(e)
 	}
-	switch {
-	case len(p.entries) == pageSize:
-	case p.settled && s.seq == p.last:
-		s.spilled = false
-	case len(p.entries) == 0 && s.batch > l.writing.done:
+	if len(p.entries) == 0 && len(p.missing) == 0 && s.batch > l.writing.done {
 		l.writing.waiting = append(l.writing.waiting, s)
 		return
 	}
+	s.spilled = len(s.backlog.after(s.loadAfter, 1)) > 0
 	s.pump()
 }
 
-// readQueue reads a page of a queue.
-func (b *Broker) readQueue(key, after uint64) ([]*entry, error) {
-	var list []*entry
+// read reads entries, up to one that cannot be seen yet.
+func (p *page) read(b *Broker, seqs []uint64) error {
 	var named []*storedEntry
-	prefix := numberKey(nil, keyQueue, key)
-	err := b.store.Scan(prefix, numberKey(nil, keyQueue, key, after), pageSize, func(k, v []byte) error {
-		x, err := decodeEntry(v, true)
+	for _, seq := range seqs {
+		x, err := b.readEntry(seq, true)
+		switch {
+		case errors.Is(err, errMissing) && p.settled:
+			p.missing = append(p.missing, seq)
+			continue
+		case errors.Is(err, errMissing):
+			return b.readMessages(p.entries, named)
+		case err != nil:
+			return err
+		}
+		p.entries = append(p.entries, &x.entry)
+		if x.name != 0 {
+			named = append(named, x)
+		}
+	}
+	return b.readMessages(p.entries, named)
+}
+
+// readEntry reads one entry, errMissing for none.
+func (b *Broker) readEntry(seq uint64, whole bool) (x *storedEntry, err error) {
+	err = b.store.Scan(numberKey(nil, keyQueue, seq), nil, 1, func(k, v []byte) error {
+		_, stored, err := decodeQueued(v, whole)
 		if err != nil {
 			return fmt.Errorf("entry %x: %w", k, err)
 		}
-		x.seq = binary.BigEndian.Uint64(k[len(prefix):])
-		list = append(list, &x.entry)
-		if x.name != 0 {
-			named = append(named, &x)
-		}
+		stored.seq = seq
+		x = &stored
 		return nil
 	})
-	if err != nil {
-		return nil, err
+	if err == nil && x == nil {
+		err = errMissing
 	}
-	return list, b.readMessages(list, named)
+	return x, err
+}
+
+// decodeQueued reads an entry and the key of the session that it is for.
+func decodeQueued(v []byte, whole bool) (key uint64, x storedEntry, err error) {
+	if len(v) < 8 {
+		return 0, x, errRecord
+	}
+	x, err = decodeEntry(v[8:], whole)
+	return binary.BigEndian.Uint64(v), x, err
 }
 
 // readMessages reads the messages that entries name.
@@ -135,32 +164,48 @@ func (b *Broker) readMessage(id uint64) (m *message, err error) {
 	return m, err
 }
 
-// discard deletes a queue, and the messages that nothing else names.
-func (l *loop) discard(key uint64) {
-	if l.ending { // the next start finds that it is nobody's
+// discard deletes entries, and the messages that nothing else names.
+func (l *loop) discard(seqs []uint64) {
+	if l.ending { // the next start finds that they are nobody's
 		return
 	}
 	l.b.reading.Go(func() {
 		l.b.readers <- struct{}{}
 		defer func() { <-l.b.readers }()
-		var names []uint64
-		err := l.b.store.Scan(numberKey(nil, keyQueue, key), nil, 0, func(_, v []byte) error {
-			if x, err := decodeEntry(v, false); err == nil && x.name != 0 {
-				names = append(names, x.name)
-			}
-			return nil
-		})
-		l.post(mailFunc(func(l *loop) {
+		for part := range slices.Chunk(seqs, discardSize) {
+			names, err := l.b.namesOf(part)
 			if err != nil {
 				l.b.log.Error("mqtt queue could not be read", slog.Any("error", err))
 			}
-			for _, id := range names {
-				l.dropReference(id)
-			}
-			w := &l.writing
-			w.op(queue.DeletePrefix, numberKey(w.room(9), keyQueue, key), nil)
-		}))
+			l.post(mailFunc(func(l *loop) {
+				w := &l.writing
+				for _, seq := range part {
+					w.op(queue.Delete, numberKey(w.room(9), keyQueue, seq), nil)
+				}
+				for _, id := range names {
+					l.dropReference(id)
+				}
+			}))
+		}
 	})
+}
+
+// discardSize is how many entries are deleted at once.
+const discardSize = 1024
+
+// namesOf returns the messages that entries name.
+func (b *Broker) namesOf(seqs []uint64) (names []uint64, err error) {
+	for _, seq := range seqs {
+		x, e := b.readEntry(seq, false)
+		switch {
+		case errors.Is(e, errMissing):
+		case e != nil:
+			err = e
+		case x.name != 0:
+			names = append(names, x.name)
+		}
+	}
+	return names, err
 }
 
 // restore reads back what the store kept. The loops do not run yet.
@@ -251,23 +296,23 @@ func (b *Broker) restoreWills(now int64) error {
 }
 
 func (b *Broker) restoreQueues(byKey map[uint64]*session) error {
-	strays := map[uint64]bool{}
 	err := b.store.Scan([]byte{keyQueue}, nil, 0, func(k, v []byte) error {
-		if len(k) != 17 {
+		if len(k) != 9 {
 			return errRecord
 		}
-		key, seq := binary.BigEndian.Uint64(k[1:]), binary.BigEndian.Uint64(k[9:])
+		seq := binary.BigEndian.Uint64(k[1:])
+		b.seqs.Store(max(b.seqs.Load(), seq))
+		key, x, err := decodeQueued(v, false)
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", seq, err)
+		}
 		s := byKey[key]
-		if s == nil {
-			strays[key] = true
+		if s == nil { // its session ended while the server did
+			w := &b.loops[0].writing
+			w.op(queue.Delete, append(w.room(9), k...), nil)
 			return nil
 		}
-		x, err := decodeEntry(v, false)
-		if err != nil {
-			return err
-		}
-		s.seq = seq
-		s.keptCount++
+		s.backlog.push(seq)
 		s.keptBytes += x.size
 		s.spilled = true
 		if x.name != 0 {
@@ -275,10 +320,6 @@ func (b *Broker) restoreQueues(byKey map[uint64]*session) error {
 		}
 		return nil
 	})
-	for key := range strays { // their session ended while the server did
-		w := &b.loops[0].writing
-		w.op(queue.DeletePrefix, numberKey(w.room(9), keyQueue, key), nil)
-	}
 	if err != nil {
 		return fmt.Errorf("read queues: %w", err)
 	}

@@ -46,16 +46,15 @@ type session struct {
 	flights     flights
 	unsent      int // of flights: those of an earlier connection that are still to be sent again
 	waiting     ring
-	seq         uint64 // of the newest that the store has
 	spilled     bool
 	loading     bool
 	loads       uint32 // changes when what is being loaded is no longer wanted
 	loadAfter   uint64
-	keptCount   int    // messages in the store
-	keptBytes   int64  // and their bytes
-	suspect     int    // of the first of them, which the client may have seen already
-	batch       uint64 // the newest that has an entry of it
-	touched     uint64 // the newest that has any change of its queue
+	backlog     backlog // messages in the store
+	keptBytes   int64   // and their bytes
+	suspect     int     // of the first of them, which the client may have seen already
+	batch       uint64  // the newest that has an entry of it
+	touched     uint64  // the newest that has any change of its queue
 	redelivered *bucket
 }
 
@@ -194,7 +193,7 @@ func (s *session) full() bool {
 	l := &s.loop.b.cfg.Limits
 	count, bytes := s.waiting.len(), s.waiting.bytes
 	if s.kept() || s.spilled {
-		count, bytes = s.keptCount, s.keptBytes
+		count, bytes = s.backlog.len(), s.keptBytes
 	}
 	return l.QueuedMessages > 0 && count >= l.QueuedMessages || l.QueuedBytes > 0 && bytes >= l.QueuedBytes
 }
