@@ -74,6 +74,8 @@ func (e *CredentialEndpoint) serve(w http.ResponseWriter, r *http.Request) int {
 	}
 	// As AWS writes it: Set would write X-Amzn-Requestid.
 	w.Header()["x-amzn-RequestId"] = []string{id}
+	// Devices correct their clocks by it, so it must be the time that sessions end by.
+	w.Header()["Date"] = []string{e.now().UTC().Format(http.TimeFormat)}
 	alias, ok := aliasOf(r.URL.Path)
 	if !ok {
 		return answer(w, http.StatusNotFound, "ResourceNotFoundException", `{"message":"Not Found","traceId":"`+id+`"}`)
