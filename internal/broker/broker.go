@@ -123,8 +123,10 @@ func (b *Broker) loopOf(clientID string) *loop {
 	if len(b.loops) == 1 {
 		return b.loops[0]
 	}
-	return b.loops[maphash.String(b.seed, clientID)%uint64(len(b.loops))]
+	return b.loops[b.hash(clientID)%uint64(len(b.loops))]
 }
+
+func (b *Broker) hash(clientID string) uint64 { return maphash.String(b.seed, clientID) }
 
 // dropped counts a message that a session does not get.
 func (b *Broker) dropped(_ *session, reason string) { b.observer.Dropped(reason) }

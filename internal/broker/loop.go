@@ -28,7 +28,7 @@ type loop struct {
 	conns      []*conn
 	byFD       []*conn
 	sessions   map[string]*session
-	past       map[string]past
+	past       map[uint64]past // by the hash of the client ID
 	subs       *tree[*subscription]
 	routes     map[string]*route
 	wheel      wheel
@@ -71,7 +71,7 @@ func (b *Broker) newLoop(index, loops int) (*loop, error) {
 	}
 	l := &loop{
 		b: b, index: index, poll: p, done: make(chan struct{}),
-		sessions: map[string]*session{}, past: map[string]past{}, routes: map[string]*route{},
+		sessions: map[string]*session{}, past: map[uint64]past{}, routes: map[string]*route{},
 		subs: newTree[*subscription](b.cfg.Profile), outbox: make([]*forwards, loops), settles: make([]settles, loops), buffer: make([]byte, 2*readSize),
 	}
 	l.clock()

@@ -436,11 +436,11 @@ func (l *loop) newSession(id string) (*session, error) {
 	s := &session{loop: l, id: id, key: binary.BigEndian.Uint64(b[16:]) | 1}
 	copy(s.uuid[:], b[:16])
 	s.uuid[6], s.uuid[8] = s.uuid[6]&0x0f|0x40, s.uuid[8]&0x3f|0x80
-	if p, ok := l.past[id]; ok {
-		delete(l.past, id)
-		s.lastConnect = p.connected
+	if p, ok := l.past[l.b.hash(id)]; ok {
+		delete(l.past, l.b.hash(id))
+		s.lastConnect = time.Unix(0, p.connected)
 		if l.sec-p.left < forgetAfter {
-			s.number = p.number + 1
+			s.number = int(p.number) + 1
 		}
 	}
 	l.sessions[id] = s
@@ -472,7 +472,7 @@ func (l *loop) endSession(s *session) {
 		l.b.sessions.Add(-1)
 	}
 	if len(l.past) < maxPast && !s.lastConnect.IsZero() {
-		l.past[s.id] = past{number: s.number, left: l.sec, connected: s.lastConnect}
+		l.past[l.b.hash(s.id)] = past{number: int32(s.number), left: l.sec, connected: s.lastConnect.UnixNano()} //nolint:gosec // of an hour
 	}
 }
 
@@ -485,9 +485,9 @@ func (s *session) setPersistent(yes bool) {
 
 // past is what is remembered of a client without a session.
 type past struct {
-	number    int
-	left      int64
-	connected time.Time
+	left      int64 // in Unix seconds
+	connected int64 // in Unix nanoseconds
+	number    int32
 }
 
 const (
@@ -500,7 +500,11 @@ func (l *loop) lastConnect(id string) time.Time {
 	if s := l.sessions[id]; s != nil {
 		return s.lastConnect
 	}
-	return l.past[id].connected
+	p, ok := l.past[l.b.hash(id)]
+	if !ok {
+		return time.Time{}
+	}
+	return time.Unix(0, p.connected)
 }
 
 // forgetPast forgets the clients that have been away for long.
