@@ -60,7 +60,7 @@ func (p *provider) count() int {
 	return p.asked
 }
 
-var errDown = fmt.Errorf("%w: nobody there", credential.ErrUnavailable) //nolint:gochecknoglobals // as constant as errors get
+var errDown = fmt.Errorf("%w: nobody there", credential.ErrUnavailable)
 
 // open returns a provider on the cache in dir, as a process has one.
 func open(t *testing.T, dir string, f credential.Fetcher, change ...func(*credential.Options)) *credential.Provider {
@@ -396,6 +396,10 @@ func TestCacheDamaged(t *testing.T) {
 	get()
 	whole, err := os.ReadFile(file)
 	if err != nil {
+		t.Fatal(err)
+	}
+	// What a process left that was killed while it wrote.
+	if err := os.WriteFile(file+".new", whole[:10], 0o644); err != nil {
 		t.Fatal(err)
 	}
 	damages := [][]byte{nil, whole[:len(whole)/2], bytes.Replace(whole, []byte(`"version":1`), []byte(`"version":2`), 1), bytes.Replace(whole, []byte(`"token"`), []byte(`""`), 1), []byte("null")}
