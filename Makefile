@@ -53,7 +53,7 @@ test: $(GOTESTSUM) ## every test that needs nothing but Go
 clients: ## install what is missing of the real clients
 	e2e/install.sh $(VENV)
 
-e2e: build clients $(GOTESTSUM) ## real clients against bin/sekisho
+e2e: build build-devices clients $(GOTESTSUM) ## real clients against bin/sekisho
 	PATH="$(VENV)/bin:$$PATH" $(GOTESTSUM) --format testname -- -tags e2e -count 1 -timeout 12m $(TESTFLAGS) ./e2e/...
 
 soak: build clients $(GOTESTSUM) ## the long ones: crash rounds, a mixed load for SEKISHO_E2E_SOAK, every fuzz target

@@ -72,7 +72,7 @@ func (s *server) requests(t *testing.T) int {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.Env["AWS_ENDPOINT_URL"]+"/_sekisho/metrics", http.NoBody)
 	check(t, err)
-	res, err := http.DefaultClient.Do(req) //nolint:forbidigo // plain HTTP on loopback
+	res, err := http.DefaultClient.Do(req)
 	check(t, err)
 	defer shut(t, res.Body)
 	b, err := io.ReadAll(res.Body)
@@ -154,7 +154,7 @@ func TestContainerCredentials(t *testing.T) {
 	need(t, "python3")
 	s := start(t)
 	bin, dir, thing, bucket := enrolled(t, s)
-	cmd := exec.CommandContext(t.Context(), bin, "device", "credentials", "--config", filepath.Join(dir, "device.json"), //nolint:gosec // our own binary
+	cmd := exec.CommandContext(t.Context(), bin, "device", "credentials", "--config", filepath.Join(dir, "device.json"),
 		"--cache", filepath.Join(t.TempDir(), "cache"), "--serve", "--listen", "127.0.0.1:0")
 	cmd.Env = process.CleanEnv()
 	var log bytes.Buffer

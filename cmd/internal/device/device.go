@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/sekisho-iot/sekisho/cmd/internal/cli"
 )
@@ -24,7 +25,7 @@ func Commands() []cli.Command {
 // cacheFolder is where sessions are kept unless --cache says another place.
 func cacheFolder(t *cli.Terminal) (string, error) {
 	// What systemd made for a service by CacheDirectory=.
-	if dir := t.Getenv("CACHE_DIRECTORY"); filepath.IsAbs(dir) {
+	if dir, _, _ := strings.Cut(t.Getenv("CACHE_DIRECTORY"), ":"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "credentials"), nil
 	}
 	if dir := t.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {

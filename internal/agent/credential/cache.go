@@ -131,9 +131,14 @@ func (c *Cache) write(s *Session) error {
 }
 
 // replace writes a file that only its owner may read beside the old one, and
-// puts it in the old one's place.
+// puts it in the old one's place. What a process that was killed left of its own
+// attempt goes first.
 func replace(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
+	name := path + ".new"
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) { //nolint:gosec // beside the file that the caller wants
+		return err
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|noFollow, 0o600) //nolint:gosec // as above
 	if err != nil {
 		return err
 	}
@@ -143,10 +148,10 @@ func replace(path string, b []byte) error {
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), path) //nolint:gosec // where the caller wants it
+		err = os.Rename(name, path) //nolint:gosec // as above
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(f.Name())) //nolint:gosec // made above
+		return errors.Join(err, os.Remove(name)) //nolint:gosec // as above
 	}
 	return syncDir(filepath.Dir(path))
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"io/fs"
+	"maps"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -138,6 +139,10 @@ func TestRealEndpoint(t *testing.T) {
 		t.Error("the server was asked twice")
 	}
 	s.Clock.Move(43 * time.Minute)
+	renewed, err := c.open(s.Clock.Now).Get(t.Context())
+	if err != nil || renewed.Offset() != 0 {
+		t.Errorf("the server's time is not the one that sessions end by: off by %v, %v", renewed, err)
+	}
 	second := again()
 	if second == first.AccessKeyID {
 		t.Error("not renewed with 17 minutes left")
@@ -284,9 +289,7 @@ func TestEndpointAnswers(t *testing.T) {
 		if r.Header.Get("X-Amzn-Iot-Thingname") != "camera-1" || r.URL.Path != "/role-aliases/fleet-alias/credentials" {
 			t.Errorf("%s %v", r.URL, r.Header)
 		}
-		for k, v := range answer.header {
-			w.Header()[k] = v
-		}
+		maps.Copy(w.Header(), answer.header)
 		w.WriteHeader(answer.status)
 		_, _ = w.Write([]byte(answer.body))
 	}))

@@ -60,7 +60,7 @@ func (p *provider) count() int {
 	return p.asked
 }
 
-var errDown = fmt.Errorf("%w: nobody there", credential.ErrUnavailable) //nolint:gochecknoglobals // as constant as errors get
+var errDown = fmt.Errorf("%w: nobody there", credential.ErrUnavailable)
 
 // open returns a provider on the cache in dir, as a process has one.
 func open(t *testing.T, dir string, f credential.Fetcher, change ...func(*credential.Options)) *credential.Provider {
@@ -222,6 +222,59 @@ func TestSingleFlight(t *testing.T) {
 			t.Errorf("%d requests", n)
 		}
 	})
+}
+
+// A failure is everybody's who waits for it, too.
+func TestSingleFailure(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "cache")
+	synctest.Test(t, func(t *testing.T) {
+		server := &provider{takes: time.Second, err: errDown}
+		p := open(t, dir, server)
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				if _, err := p.Get(t.Context()); !errors.Is(err, credential.ErrUnavailable) {
+					t.Errorf("got %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := server.count(); n != 1 {
+			t.Errorf("%d requests", n)
+		}
+	})
+}
+
+// How far the clock is off is known from the cache, before any answer.
+func TestOffsetIsKept(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "cache")
+	synctest.Test(t, func(t *testing.T) {
+		server := &provider{life: time.Hour}
+		behind := func(o *credential.Options) { o.Endpoint = ahead24{server} }
+		if _, err := open(t, dir, server, behind).Get(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		k := clock.New(time.Now)
+		if _, err := open(t, dir, server, func(o *credential.Options) { o.Clock = k }).Get(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if k.Offset() != 24*time.Hour || server.count() != 1 {
+			t.Errorf("offset %s after %d requests", k.Offset(), server.count())
+		}
+	})
+}
+
+// ahead24 is a server whose clock is a day ahead of the device's.
+type ahead24 struct{ p *provider }
+
+func (a ahead24) Fetch(ctx context.Context) (*credential.Session, error) {
+	s, err := a.p.Fetch(ctx)
+	if err == nil {
+		s.Expiration, s.Obtained = s.Expiration.Add(24*time.Hour), s.Obtained.Add(24*time.Hour)
+	}
+	return s, err
 }
 
 // One who goes away does not take the renewal with it.
@@ -396,6 +449,10 @@ func TestCacheDamaged(t *testing.T) {
 	get()
 	whole, err := os.ReadFile(file)
 	if err != nil {
+		t.Fatal(err)
+	}
+	// What a process left that was killed while it wrote.
+	if err := os.WriteFile(file+".new", whole[:10], 0o644); err != nil {
 		t.Fatal(err)
 	}
 	damages := [][]byte{nil, whole[:len(whole)/2], bytes.Replace(whole, []byte(`"version":1`), []byte(`"version":2`), 1), bytes.Replace(whole, []byte(`"token"`), []byte(`""`), 1), []byte("null")}
