@@ -170,16 +170,24 @@ func hostPort(key, s, port string) (string, error) {
 	}
 	host, given, err := net.SplitHostPort(s)
 	if err != nil { // no port, or an IPv6 address alone
-		host, given = strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"), port
+		host, given = s, port
+		if inner, ok := strings.CutPrefix(s, "["); ok {
+			host = strings.TrimSuffix(inner, "]")
+		}
 		if strings.Contains(host, ":") && net.ParseIP(host) == nil {
 			host = ""
 		}
 	}
 	n, err := strconv.ParseUint(cmp.Or(given, "0"), 10, 16)
-	if host == "" || strings.ContainsAny(host, "/ @?#") || err != nil || n == 0 {
+	if !validHost(host) || err != nil || n == 0 {
 		return "", fmt.Errorf("\"endpoints.%s\" is %q: HOST:PORT is needed, without https://", key, s)
 	}
 	return net.JoinHostPort(host, given), nil
+}
+
+// validHost says whether s could be a name or an address; dialling it says whether it is.
+func validHost(s string) bool {
+	return s != "" && strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("/@?#[]\\\"", r) }) < 0
 }
 
 func validURL(s string) error {

@@ -162,32 +162,11 @@ func pair(t *testing.T) (cert, key []byte) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
 }
 
-func write(tb testing.TB, dir, name string, b []byte) string {
-	tb.Helper()
+func write(t *testing.T, dir, name string, b []byte) string {
+	t.Helper()
 	path := filepath.Join(dir, name)
 	if err := os.WriteFile(path, b, 0o600); err != nil {
-		tb.Fatal(err)
+		t.Fatal(err)
 	}
 	return path
-}
-
-// FuzzLoad: whatever stands in the file, what is accepted can be used.
-func FuzzLoad(f *testing.F) {
-	f.Add([]byte(full))
-	f.Add([]byte(full[:100]))
-	f.Add([]byte(`{"thing":"a","certificate":"c","privateKey":"k","endpoints":{"mqtt":"::1"}}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := config.Load(write(t, t.TempDir(), "device.json", b))
-		if err != nil {
-			return
-		}
-		if c.Thing == "" || !filepath.IsAbs(c.Certificate) || !filepath.IsAbs(c.PrivateKey) {
-			t.Errorf("%+v", c)
-		}
-		for _, e := range []string{c.Endpoints.Credentials, c.Endpoints.MQTT} {
-			if e != "" && !strings.Contains(e, ":") {
-				t.Errorf("endpoint %q has no port", e)
-			}
-		}
-	})
 }
