@@ -48,7 +48,7 @@ type Explainer struct {
 }
 
 // Sekisho is the service of what is ours: information and explanations.
-func Sekisho(info func() Info, e *Explainer) Service {
+func Sekisho(info func() Info, e *Explainer, ledger Ledger) Service {
 	return Service{Name: ownService, Operations: []Operation{
 		at(http.MethodGet, ownPath+"info", op("Info", "sekisho:Info", nil,
 			func(context.Context, *Call, *struct{}) (*Info, error) {
@@ -56,6 +56,7 @@ func Sekisho(info func() Info, e *Explainer) Service {
 				return &i, nil
 			})),
 		at(http.MethodPost, ownPath+"explain", op("Explain", "sekisho:Explain", nil, e.explain)),
+		at(http.MethodGet, ownPath+"uploads", op("ListUploads", "sekisho:ListUploads", nil, listUploads(ledger))),
 	}}
 }
 
