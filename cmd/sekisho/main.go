@@ -52,7 +52,7 @@ func commands() []command {
 		{"env", "", "print the variables that make this shell a client of a server", env},
 		{"enroll", "THING", "register a thing with a new certificate and leave what its device needs in a folder", enroll},
 		{"explain", "", "say why an action is allowed or refused", explain},
-		{"uploads", "list", "list what devices have uploaded", uploadsCommand},
+		{"uploads", "list|door", "list what devices have uploaded; say where uploads by MQTT go", uploadsCommand},
 		{"demo", "", "do the whole main job in a temporary folder", demo},
 		{"version", "", "print the version", printVersion},
 	}

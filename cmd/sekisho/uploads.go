@@ -17,14 +17,62 @@ import (
 )
 
 func uploadsCommand(ctx context.Context, t *terminal, args []string) error {
-	if len(args) > 0 && args[0] == "list" {
-		return listUploads(ctx, t, args[1:])
+	if len(args) > 0 {
+		switch args[0] {
+		case "list":
+			return listUploads(ctx, t, args[1:])
+		case "door":
+			return uploadDoor(ctx, t, args[1:])
+		}
 	}
-	fs := newFlags(t, "uploads", "list", "What devices have uploaded: `sekisho uploads list --help`.")
+	fs := newFlags(t, "uploads", "list|door", "What devices have uploaded (`sekisho uploads list --help`), and where uploads go whose\n"+
+		"URLs devices ask for over MQTT (`sekisho uploads door --help`).")
 	if err := fs.parse(args, 0); err != nil {
 		return err
 	}
-	return usagef("list is needed")
+	return usagef("list or door is needed")
+}
+
+const doorPath = "/_sekisho/uploads/door"
+
+// uploadDoorSetting is the body of PUT /_sekisho/uploads/door, and the answer of GET.
+type uploadDoorSetting struct {
+	RoleAlias string `json:"roleAlias"`
+	Bucket    string `json:"bucket"`
+}
+
+func uploadDoor(ctx context.Context, t *terminal, args []string) error {
+	fs := newFlags(t, "uploads door", "", "Says where uploads go whose URLs devices ask for over MQTT, and through which role alias.\n"+
+		"Whoever sets it must be allowed to pass the alias's role. Without flags it prints the setting.")
+	var in uploadDoorSetting
+	off := false
+	fs.StringVar(&in.RoleAlias, "role-alias", "", "`name` of the role alias whose credentials the URLs are made with")
+	fs.StringVar(&in.Bucket, "bucket", "", "`name` of the bucket")
+	fs.BoolVar(&off, "off", false, "have no such door")
+	if err := fs.parse(args, 0); err != nil {
+		return err
+	}
+	if (in.RoleAlias == "") != (in.Bucket == "") {
+		return usagef("--role-alias and --bucket go together")
+	}
+	if off && in.Bucket != "" {
+		return usagef("--off goes without --role-alias and --bucket")
+	}
+	c, err := connect(t)
+	if err != nil {
+		return err
+	}
+	switch {
+	case off:
+		return c.Call(ctx, "sekisho", http.MethodDelete, doorPath, nil, nil, nil)
+	case in.Bucket != "":
+		return c.Call(ctx, "sekisho", http.MethodPut, doorPath, nil, in, nil)
+	}
+	if err := c.Call(ctx, "sekisho", http.MethodGet, doorPath, nil, nil, &in); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(t.stdout, "role alias %s, bucket %s\n", in.RoleAlias, in.Bucket)
+	return err
 }
 
 // uploadRecord is what the table shows of a record of GET /_sekisho/uploads.

@@ -55,6 +55,8 @@ type Server struct {
 	admission *admission
 	broker    *broker.Broker
 	ledger    *uploads.Ledger
+	desk      *uploads.Desk
+	front     http.Handler                      // of the API port
 	attach    func(net.Conn, broker.Attachment) // hands the broker a connection of a door, or one hijacked from an http.Server
 	doorCert  getCertificate
 	metrics   *telemetry.Metrics
@@ -90,6 +92,7 @@ func New(ctx context.Context, o Options) (_ *Server, err error) {
 	}
 	s.metrics = telemetry.NewMetrics(o.Version)
 	s.openLedger()
+	s.openDesk(r)
 	if err := s.openBroker(ctx, r); err != nil {
 		return nil, err
 	}
@@ -200,7 +203,8 @@ func (s *Server) openFronts(r *rooms) error {
 			api.IAM(r.identities),
 			api.STS(sts.NewAssumer(r.tokens, o.Logger)),
 			api.S3(r.objects),
-			api.Sekisho(s.info, &api.Explainer{Registry: r.things, Certificates: r.certificates, Sessions: r.sessions, S3: r.objects}, s.ledger),
+			api.Sekisho(s.info, &api.Explainer{Registry: r.things, Certificates: r.certificates, Sessions: r.sessions, S3: r.objects},
+				&api.Uploads{Ledger: s.ledger, Door: s.db.Uploads(), Aliases: r.aliases, S3: r.objects}),
 		},
 		Authenticator: r.sessions, Account: s.account, Region: o.Region, PublicHosts: o.PublicHosts,
 		Own: own.handler(), MQTT: websocket, Observer: s.metrics, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
@@ -208,6 +212,7 @@ func (s *Server) openFronts(r *rooms) error {
 	if err != nil {
 		return err
 	}
+	s.front = front
 	s.api = newHTTPServer(steadily(front), apiTLS(serverCert), o.Logger)
 	credentials := api.NewCredentialEndpoint(api.CredentialOptions{
 		Provider: sts.NewProvider(r.tokens, r.aliases, o.Logger), PublicHosts: o.PublicHosts,
@@ -241,7 +246,10 @@ func (s *Server) openBroker(ctx context.Context, r *rooms) error {
 	s.broker, err = broker.New(ctx, broker.Config{
 		Profile: profile, Limits: limits, Access: s.access, Store: store,
 		Observer: figures, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
-		Taps: []broker.Tap{{Filters: o.UploadTopics, Take: s.uploadMessage}},
+		Taps: []broker.Tap{
+			{Filters: o.UploadTopics, Take: s.uploadMessage},
+			{Filters: uploads.DoorFilters(), Take: s.askDesk, Wait: true},
+		},
 	})
 	if err != nil {
 		return err

@@ -21,7 +21,10 @@ type UploadStore struct{ db *DB }
 // Uploads returns the store of the ledger.
 func (d *DB) Uploads() *UploadStore { return &UploadStore{db: d} }
 
-var _ uploads.Store = (*UploadStore)(nil)
+var (
+	_ uploads.Store     = (*UploadStore)(nil)
+	_ uploads.DoorStore = (*UploadStore)(nil)
+)
 
 // recordObject keeps the record of a device's object with the object.
 func recordObject(x *tx, bucket *s3.Bucket, r *local.Record) error {
@@ -197,4 +200,30 @@ func (s *UploadStore) Prune(ctx context.Context, before time.Time, keep int64, l
 		return err
 	})
 	return gone, err
+}
+
+// Door returns where uploads by MQTT go, the zero setting for nowhere.
+func (s *UploadStore) Door(ctx context.Context) (uploads.DoorSetting, error) {
+	var d uploads.DoorSetting
+	err := s.db.get(ctx, func(q querier) error {
+		err := q.queryRow("SELECT role_alias, bucket FROM upload_door WHERE id = 1").Scan(&d.RoleAlias, &d.Bucket)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	return d, err
+}
+
+// SetDoor sets where uploads by MQTT go; the zero setting is nowhere.
+func (s *UploadStore) SetDoor(ctx context.Context, d uploads.DoorSetting) error {
+	return s.db.write(ctx, func(x *tx) error {
+		if d == (uploads.DoorSetting{}) {
+			_, err := x.exec("DELETE FROM upload_door WHERE id = 1")
+			return err
+		}
+		_, err := x.exec(`INSERT INTO upload_door (id, role_alias, bucket) VALUES (1, ?, ?)
+			ON CONFLICT (id) DO UPDATE SET role_alias = excluded.role_alias, bucket = excluded.bucket`, d.RoleAlias, d.Bucket)
+		return err
+	})
 }

@@ -178,7 +178,7 @@ func (m *Message) record(at time.Time) (Record, bool) {
 		Thing: m.Thing, Certificate: m.Certificate, Door: DoorInline, Status: Completed, Topic: m.Topic,
 		Name: clip(in.Name), UploadID: in.UploadID, Started: at, Finished: at,
 	}
-	if len(r.UploadID) > 128 || !utf8.ValidString(r.UploadID) {
+	if len(r.UploadID) > maxUploadID || !utf8.ValidString(r.UploadID) {
 		r.UploadID = ""
 	}
 	content, err := base64.StdEncoding.DecodeString(in.Content)

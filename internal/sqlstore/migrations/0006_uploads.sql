@@ -29,3 +29,10 @@ CREATE TABLE uploads_state (
     announced bigint NOT NULL
 );
 INSERT INTO uploads_state (id, last, announced) VALUES (1, 0, 0);
+
+-- Where uploads go whose URLs are asked for over MQTT; no row for nowhere.
+CREATE TABLE upload_door (
+    id         bigint PRIMARY KEY CHECK (id = 1),
+    role_alias text   NOT NULL,
+    bucket     text   NOT NULL
+);

@@ -20,6 +20,7 @@ func RunUploads(t *testing.T, open Opener) {
 	t.Run("attempts", func(t *testing.T) { t.Parallel(); uploadAttempts(t, open) })
 	t.Run("objects", func(t *testing.T) { t.Parallel(); uploadedObjects(t, open) })
 	t.Run("pruning", func(t *testing.T) { t.Parallel(); uploadPruning(t, open) })
+	t.Run("door", func(t *testing.T) { t.Parallel(); uploadDoor(t, open) })
 }
 
 func numbers(list []uploads.Record) (n []int64) {
@@ -197,5 +198,16 @@ func uploadPruning(t *testing.T, open Opener) {
 	must(t, s.Add(ctx, list[:1]))
 	if list, err := s.List(ctx, uploads.Query{Limit: 99}); err != nil || list[0].Number != 11 {
 		t.Errorf("a number was used again: %v, %v", list, err)
+	}
+}
+
+func uploadDoor(t *testing.T, open Opener) {
+	t.Helper()
+	s, ctx := open(t, nil).Uploads(), t.Context()
+	for _, d := range []uploads.DoorSetting{{}, {RoleAlias: "a", Bucket: "b"}, {RoleAlias: "c", Bucket: "d"}, {}, {}} {
+		must(t, s.SetDoor(ctx, d))
+		if got, err := s.Door(ctx); err != nil || got != d {
+			t.Errorf("%+v, %v, want %+v", got, err, d)
+		}
 	}
 }
