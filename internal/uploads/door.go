@@ -70,7 +70,7 @@ type Put struct {
 	Lifetime time.Duration
 }
 
-// DeskConfig is what a Door needs.
+// DeskConfig is what a Desk needs.
 type DeskConfig struct {
 	Store    DoorStore
 	Gate     Gate
@@ -99,7 +99,7 @@ const (
 	urlLifetime = 15 * time.Minute
 )
 
-// NewDoor returns a door that is open until it is closed.
+// NewDesk returns a desk that serves until it is closed.
 func NewDesk(cfg DeskConfig) *Desk {
 	d := &Desk{
 		cfg: cfg, queue: make(chan *Ask, doorQueue), end: make(chan struct{}), waiting: map[iot.CertificateID]int{},
