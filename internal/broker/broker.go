@@ -238,7 +238,7 @@ func (b *Broker) PublishOwn(ctx context.Context, m *Message) error {
 }
 
 func (b *Broker) publish(ctx context.Context, m *Message) error {
-	x := laterMessage{m: newMessage([]byte(m.Topic), m.Payload, m.Properties)}
+	x := laterMessage{m: newMessage([]byte(m.Topic), m.Payload, m.Properties), peer: m.From}
 	x.m.qos, x.m.retain = m.QoS, m.Retain
 	done := make(chan error, 1)
 	x.waiter = &waiter{done: func(err error) { done <- err }}

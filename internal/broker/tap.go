@@ -5,8 +5,8 @@ import (
 	"github.com/sekisho-iot/sekisho/internal/mqtt"
 )
 
-// Tap hears of the messages that connections publish to some topics, after they
-// were allowed. Other topics cost nothing: whether a tap is on a topic is a part
+// Tap hears of the messages that clients publish to some topics, over MQTT or by
+// Publish, after they were allowed. Other topics cost nothing: whether a tap is on a topic is a part
 // of its route.
 type Tap struct {
 	Filters []string // topic filters, without $share
@@ -16,13 +16,13 @@ type Tap struct {
 	Take func(*Published)
 }
 
-// Published is a message that a connection published. It is the taker's own,
+// Published is a message that a client published. It is the taker's own,
 // but for Peer, which must not be changed.
 type Published struct {
 	Topic       string
 	Payload     []byte
 	QoS         mqtt.QoS
-	ClientID    string
+	ClientID    string            // "" for one that came by Publish
 	Certificate iot.CertificateID // "" for a WebSocket of an IAM principal
 	Thing       string            // that the connection is associated with, "" for none
 	Peer        *Peer
@@ -54,21 +54,23 @@ func (b *Broker) tapped(topic []byte) (list []*Tap) {
 	return list
 }
 
-// tap has the taps of a route hear of a message.
+// tap has the taps of a route hear of a message of a client.
 func (c *conn) tap(o *outgoing, r *route) {
+	c.loop.tap(o, r, &Published{ClientID: c.session.id, Certificate: c.peer.Certificate, Thing: c.thing(), Peer: c.peer})
+}
+
+// tap has the taps of a route hear of a message; from says of whom.
+func (l *loop) tap(o *outgoing, r *route, from *Published) {
 	m := o.message()
 	for _, t := range r.taps {
-		p := &Published{
-			Topic: string(m.topic), Payload: m.payload, QoS: o.QoS, ClientID: c.session.id,
-			Certificate: c.peer.Certificate, Thing: c.thing(), Peer: c.peer,
-		}
+		p := *from
+		p.Topic, p.Payload, p.QoS = string(m.topic), m.payload, o.QoS
 		if w := o.waiter; t.Wait && w != nil {
 			w.hold()
-			home := c.loop
 			p.Done = func(err error) {
-				home.post(mailFunc(func(l *loop) { w.release(l, err) }))
+				l.post(mailFunc(func(l *loop) { w.release(l, err) }))
 			}
 		}
-		t.Take(p)
+		t.Take(&p)
 	}
 }

@@ -208,9 +208,24 @@ func TestUploadsLedger(t *testing.T) {
 		}
 	}
 
+	// HTTPS publish has no client ID, and so no thing.
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+s.DeviceAddr()+"/topics/file/upload?qos=1", bytes.NewReader(inline("by https", "hello", "")))
+	must(t, err)
+	web := &http.Client{Transport: &http.Transport{TLSClientConfig: d.TLS()}}
+	t.Cleanup(web.CloseIdleConnections)
+	res, err := web.Do(r)
+	must(t, err)
+	_ = res.Body.Close()
+	topic, payload := hears.hear()
+	var last uploads.Record
+	must(t, json.Unmarshal(payload, &last))
+	if topic != "$sekisho/events/uploads/completed/-" || last.Name != "by https" || string(last.Certificate) != d.CertificateID || last.Door != uploads.DoorInline {
+		t.Errorf("%s %+v", topic, last)
+	}
+
 	// It lists by pages and conditions, and to those alone who may.
-	first, next := ledgerPage(t, s, "limit=2")
-	second, _ := ledgerPage(t, s, "limit=9&token="+next)
+	first, next := ledgerPage(t, s, "thing=pump&limit=2")
+	second, _ := ledgerPage(t, s, "thing=pump&limit=9&token="+next)
 	if len(first) != 2 || len(second) != 3 || first[1].Number <= second[0].Number {
 		t.Errorf("pages of %d and %d", len(first), len(second))
 	}
@@ -231,7 +246,7 @@ func TestUploadsLedger(t *testing.T) {
 
 	// It outlives the server.
 	s.Restart(func() {})
-	if again, _ := ledgerPage(t, s, ""); len(again) != len(list) || again[0] != list[0] {
+	if again, _ := ledgerPage(t, s, "thing=pump"); len(again) != len(list) || again[0] != list[0] {
 		t.Errorf("after a restart: %+v", again)
 	}
 }
