@@ -37,6 +37,9 @@ func serve(ctx context.Context, t *cli.Terminal, args []string) error {
 			return nil
 		})
 	}
+	fs.List(&o.UploadTopics, "upload-topic", "topic `filter` of messages that may hold a file, which the ledger of uploads keeps a record of; repeatable")
+	fs.DurationVar(&o.UploadsKeep, "uploads-keep", o.UploadsKeep, "`duration` that the ledger keeps a record of an upload; 0 keeps it for ever")
+	fs.Int64Var(&o.UploadsMax, "uploads-max", o.UploadsMax, "`number` of records that the ledger keeps, the newest; 0 keeps all")
 	fs.BoolVar(&o.InsecureHTTP, "insecure-http", false, "serve plain HTTP beyond loopback as well")
 	fs.StringVar(&logFormat, "log-format", "", "text or json; text on a terminal, else json")
 	fs.WithConfig()

@@ -57,6 +57,9 @@ func (r *iotDataRows) publish(ctx context.Context, c *Call, in *m.PublishInput) 
 	if err != nil {
 		return nil, err
 	}
+	if c.Identity != nil && c.Identity.CertificateID != "" {
+		message.From = &broker.Peer{Identity: c.Identity}
+	}
 	if err := r.messages.Publish(ctx, message); err != nil {
 		return nil, err
 	}

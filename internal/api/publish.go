@@ -89,10 +89,11 @@ func (e *PublishEndpoint) publish(r *http.Request) error {
 	if err := e.binding.Decode(r, nil, awsapi.PathParams{{Name: "topic", Value: topic}}, &in); err != nil {
 		return err
 	}
-	if err := e.authorize(r, topic, deref(in.Retain)); err != nil {
+	peer := peerOf(r)
+	err := e.authorize(r, &peer, topic, deref(in.Retain))
+	if err != nil {
 		return err
 	}
-	var err error
 	if in.Payload, err = readWhole(r, maxPayload); err != nil {
 		return err
 	}
@@ -100,17 +101,17 @@ func (e *PublishEndpoint) publish(r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	message.From = &peer
 	return e.messages.Publish(r.Context(), message)
 }
 
 // authorize asks the policies of the certificate, as the broker does for a
 // client that is connected.
-func (e *PublishEndpoint) authorize(r *http.Request, topic string, retain bool) error {
-	peer := peerOf(r)
+func (e *PublishEndpoint) authorize(r *http.Request, peer *broker.Peer, topic string, retain bool) error {
 	if peer.Certificate = e.certificateID(r); peer.Certificate == "" {
 		return e.stopped(r, topic, "", e.stranger(r))
 	}
-	principal, err := e.access.Principal(r.Context(), &peer, "")
+	principal, err := e.access.Principal(r.Context(), peer, "")
 	if err != nil {
 		if known, ok := errors.AsType[*iot.Error](err); ok && known.Kind == iot.KindDenied {
 			return e.stopped(r, topic, peer.Certificate, known.Error())

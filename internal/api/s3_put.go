@@ -3,10 +3,12 @@ package api
 import (
 	"context"
 	"crypto/md5" //nolint:gosec // Content-MD5 is what S3 takes
+	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	m "github.com/sekisho-iot/sekisho/internal/api/model/s3"
 	"github.com/sekisho-iot/sekisho/internal/awsapi"
@@ -55,12 +57,46 @@ func (r *s3Rows) putObject(ctx context.Context, c *Call, in *m.PutObjectInput) (
 	if put.Content, err = content(c); err != nil {
 		return nil, err
 	}
+	put.Origin = origin(c, in.Metadata)
 	info, err := r.svc.PutObject(ctx, put)
 	if err != nil {
 		return nil, err
 	}
 	setChecksum(c.Writer.Header(), info.Checksum)
 	return &m.PutObjectOutput{ETag: quoted(info.ETag)}, nil
+}
+
+// What a URL that was handed out over MQTT says of itself. It is signed with
+// the rest of the URL, and decides nothing but what the ledger says.
+const (
+	doorParam     = "x-sekisho-door"
+	uploadIDParam = "x-sekisho-upload-id"
+)
+
+// maxUploadID bounds what the ledger keeps of a device's own words.
+const maxUploadID = 128
+
+// origin is the device behind a call, nil for another caller.
+func origin(c *Call, meta map[string]string) *s3.Origin {
+	if c.Identity == nil || c.Identity.CertificateID == "" {
+		return nil
+	}
+	q := c.HTTP.URL.Query()
+	o := &s3.Origin{
+		Certificate: c.Identity.CertificateID, Thing: c.Identity.ThingName, Began: c.Now,
+		UploadID: meta[s3.MetaUploadID], OverMQTT: q.Get(doorParam) == "mqtt",
+	}
+	if id := q.Get(uploadIDParam); id != "" {
+		o.UploadID = id
+	}
+	if len(o.UploadID) > maxUploadID || !utf8.ValidString(o.UploadID) {
+		o.UploadID = ""
+	}
+	// The body is refused unless it has the hash that was signed.
+	if h := c.HTTP.Header.Get("X-Amz-Content-Sha256"); c.Operation == "PutObject" && len(h) == 2*sha256.Size {
+		o.SHA256 = strings.ToLower(h)
+	}
+	return o
 }
 
 func setChecksum(h http.Header, sum s3.Checksum) {

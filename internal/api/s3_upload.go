@@ -89,7 +89,7 @@ func (r *s3Rows) completeUpload(ctx context.Context, c *Call, in *m.CompleteMult
 	if err != nil {
 		return nil, err
 	}
-	complete := &s3.CompleteInput{UploadRef: ref, Size: -1, BeforeCommit: c.Recheck}
+	complete := &s3.CompleteInput{UploadRef: ref, Size: -1, BeforeCommit: c.Recheck, Origin: origin(c, nil)}
 	if complete.If, err = writeConditions(in.IfMatch, in.IfNoneMatch); err != nil {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func (r *s3Rows) abortUpload(ctx context.Context, c *Call, in *m.AbortMultipartU
 	if err != nil {
 		return nil, err
 	}
-	if err := r.svc.AbortUpload(ctx, ref); err != nil {
+	if err := r.svc.AbortUpload(ctx, ref, origin(c, nil)); err != nil {
 		return nil, err
 	}
 	return &m.AbortMultipartUploadOutput{}, nil

@@ -48,15 +48,15 @@ type Explainer struct {
 }
 
 // Sekisho is the service of what is ours: information and explanations.
-func Sekisho(info func() Info, e *Explainer) Service {
-	return Service{Name: ownService, Operations: []Operation{
+func Sekisho(info func() Info, e *Explainer, u *Uploads) Service {
+	return Service{Name: ownService, Operations: append(u.operations(), []Operation{
 		at(http.MethodGet, ownPath+"info", op("Info", "sekisho:Info", nil,
 			func(context.Context, *Call, *struct{}) (*Info, error) {
 				i := info()
 				return &i, nil
 			})),
 		at(http.MethodPost, ownPath+"explain", op("Explain", "sekisho:Explain", nil, e.explain)),
-	}}
+	}...)}
 }
 
 // ExplainInput asks whether one action would be allowed. One of Thing and

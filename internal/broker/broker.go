@@ -31,6 +31,7 @@ type Broker struct {
 
 	subscriptions atomic.Uint64 // rises when a route may have changed
 	groups        *groups
+	taps          *tree[*Tap]
 	retained      retainedStore
 	references    references
 	forwards      sync.Pool     // of *forwards
@@ -67,7 +68,7 @@ func New(_ context.Context, cfg Config) (*Broker, error) {
 	}
 	b := &Broker{
 		cfg: cfg, started: cfg.Now(), log: cfg.Logger, store: cfg.Store, observer: cfg.Observer, seed: maphash.MakeSeed(),
-		groups: newGroups(cfg.Profile), retained: retainedStore{exact: map[string]*retained{}, levels: cfg.Profile == Standard},
+		groups: newGroups(cfg.Profile), taps: newTaps(&cfg), retained: retainedStore{exact: map[string]*retained{}, levels: cfg.Profile == Standard},
 		references: references{count: map[uint64]int32{}}, sweeps: make([]atomic.Bool, cfg.Loops),
 		judges: make(chan struct{}, maxAtOnce), readers: make(chan struct{}, maxAtOnce),
 	}
@@ -226,7 +227,23 @@ func (b *Broker) Publish(ctx context.Context, m *Message) error {
 	if err := b.checkMessage(m); err != nil {
 		return err
 	}
-	x := laterMessage{m: newMessage([]byte(m.Topic), m.Payload, m.Properties)}
+	if err := b.checkReserved(m.Topic); err != nil {
+		return err
+	}
+	return b.publish(ctx, m)
+}
+
+// PublishOwn publishes a message of the server itself: topics are open to it
+// that are closed to others. It returns as Publish does.
+func (b *Broker) PublishOwn(ctx context.Context, m *Message) error {
+	if err := b.checkMessage(m); err != nil {
+		return err
+	}
+	return b.publish(ctx, m)
+}
+
+func (b *Broker) publish(ctx context.Context, m *Message) error {
+	x := laterMessage{m: newMessage([]byte(m.Topic), m.Payload, m.Properties), peer: m.From}
 	x.m.qos, x.m.retain = m.QoS, m.Retain
 	done := make(chan error, 1)
 	x.waiter = &waiter{done: func(err error) { done <- err }}
@@ -266,11 +283,16 @@ func (b *Broker) checkMessage(m *Message) error {
 	case b.cfg.Limits.Payload > 0 && len(m.Payload) > b.cfg.Limits.Payload:
 		return iot.Errorf(iot.KindTooLarge, "payload", "The payload is larger than %d bytes", b.cfg.Limits.Payload)
 	}
-	switch no := refusePublish(m.Topic, "", b.cfg.Profile); {
+	return nil
+}
+
+// checkReserved says which topics are not for everybody.
+func (b *Broker) checkReserved(topic string) error {
+	switch no := refusePublish(topic, "", b.cfg.Profile); {
 	case no.code == mqtt.NotAuthorized:
-		return iot.Errorf(iot.KindDenied, "topic", "Topic %s: %s", m.Topic, no.reason)
+		return iot.Errorf(iot.KindDenied, "topic", "Topic %s: %s", topic, no.reason)
 	case no.code != 0:
-		return iot.Errorf(iot.KindInvalid, "topic", "Topic %s: %s", m.Topic, no.reason)
+		return iot.Errorf(iot.KindInvalid, "topic", "Topic %s: %s", topic, no.reason)
 	}
 	return nil
 }
@@ -303,7 +325,7 @@ func (l *loop) disconnectClient(id string, clean, silent bool) error {
 // has returned, no packet is judged by what was before, and within a second
 // every connection that may not go on is closed.
 func (b *Broker) Invalidate(c iot.Change) {
-	if c.Kind == iot.ChangeBucket || c.Kind == iot.ChangeRoleAlias {
+	if c.Kind == iot.ChangeBucket || c.Kind == iot.ChangeRoleAlias || c.Kind == iot.ChangeUpload {
 		return
 	}
 	b.changesMu.Lock()

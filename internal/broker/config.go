@@ -82,6 +82,7 @@ type Config struct {
 	Logger   *slog.Logger
 	Now      func() time.Time
 	Rand     io.Reader
+	Taps     []Tap
 	Streams  bool // serve every connection by goroutines, as where nothing can be polled
 	StockTLS bool // leave parked TLS connections to crypto/tls, as those that tlsrecord declines
 }

@@ -15,6 +15,7 @@ type Message struct {
 	QoS        mqtt.QoS
 	Retain     bool
 	Properties mqtt.Properties // as a PUBLISH carries them; message expiry included
+	From       *Peer           // who published it, for taps; nil where it is nobody that they care about
 }
 
 // Retained is a retained message. What it holds must not be changed.

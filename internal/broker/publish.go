@@ -139,6 +139,9 @@ func (c *conn) distribute(o *outgoing) {
 	}
 	retain := p.Retain && !ingested(p.Topic)
 	r := c.route(p.Topic)
+	if len(r.taps) > 0 {
+		c.tap(o, r)
+	}
 	if p.QoS == 0 {
 		l.hand(o, r, retain)
 		return

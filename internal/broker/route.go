@@ -16,6 +16,7 @@ type route struct {
 	durable    int      // of them, persistent ones that take QoS 1 or 2
 	loops      []remote // others that have sessions
 	groups     []*group // shared subscriptions, wherever their members are
+	taps       []*Tap
 }
 
 // remote is another loop that has sessions for a topic.
@@ -89,6 +90,7 @@ func (l *loop) newRoute(topic []byte) (r route) {
 		}
 	}
 	r.groups = l.b.groups.match(topic)
+	r.taps = l.b.tapped(topic)
 	return r
 }
 

@@ -46,6 +46,7 @@ func (l *loop) publishWill(s *session, w *will) {
 type laterMessage struct {
 	m      *message
 	from   *session
+	peer   *Peer // of who published it, for taps
 	waiter *waiter
 }
 
@@ -64,7 +65,11 @@ func (l *loop) publishMessage(x *laterMessage) {
 	o := &l.current
 	*o = outgoing{heap: x.m, expires: x.m.expires, waiter: x.waiter}
 	o.Topic, o.Payload, o.Properties, o.QoS, o.Retain = x.m.topic, x.m.payload, x.m.props, x.m.qos, x.m.retain
-	l.hand(o, l.route(o.Topic), o.Retain && !ingested(o.Topic))
+	r := l.route(o.Topic)
+	if x.peer != nil && len(r.taps) > 0 {
+		l.tap(o, r, &Published{Certificate: x.peer.Certificate, Peer: x.peer})
+	}
+	l.hand(o, r, o.Retain && !ingested(o.Topic))
 	if x.waiter != nil {
 		x.waiter.release(l, nil)
 	}

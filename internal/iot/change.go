@@ -15,6 +15,7 @@ const (
 	ChangeUser                              // ID: user name; policies, attachments or existence
 	ChangeAccessKey                         // ID: access key id
 	ChangeBucket                            // ID: bucket name; existence, configuration or policy
+	ChangeUpload                            // ID: thing name; the ledger of uploads has a new record
 	ChangeAll                               // everything may have changed
 )
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"time"
+
+	"github.com/sekisho-iot/sekisho/internal/iot"
 )
 
 // Engine keeps objects. What it answers was durable before it answered, and a
@@ -45,7 +47,30 @@ type PutInput struct {
 	Key     string
 	Headers Headers
 	If      WriteConditions
+	Origin  *Origin // nil but for a device's
 	Content
+}
+
+// MetaUploadID is the user metadata in which a device may give its upload an id.
+const MetaUploadID = "sekisho-upload-id"
+
+// Origin is the device that an object comes from. An engine keeps it with the
+// object, in one transaction where it can.
+type Origin struct {
+	Certificate iot.CertificateID
+	Thing       string    // "" where the session has none
+	Began       time.Time // when the request came
+	UploadID    string    // what the device calls the upload; "" where it has no name
+	SHA256      string    // of all bytes, in hex, where the signature says it; "" for unknown
+	OverMQTT    bool      // the URL was asked for over MQTT
+}
+
+// Failure is an upload of a device that came to nothing.
+type Failure struct {
+	Origin
+	Bucket, Key string
+	Size        int64 // as the device announced it; -1 where it did not
+	Err         error // why; nil where the device gave it up
 }
 
 // GetInput asks for an object, a range of it or one of its parts.
@@ -150,6 +175,7 @@ type CompleteInput struct {
 	Checksum     Checksum // of the whole, as the client expects it; zero for none
 	Size         int64    // -1 where the client does not say
 	If           WriteConditions
+	Origin       *Origin // nil but for a device's
 	BeforeCommit func(context.Context) error
 }
 

@@ -19,7 +19,16 @@ func (s *Service) PutObject(ctx context.Context, in *PutInput) (*Info, error) {
 	if err := in.validate(); err != nil {
 		return nil, err
 	}
-	return s.cfg.Engine.Put(ctx, in)
+	info, err := s.cfg.Engine.Put(ctx, in)
+	s.failed(in.Origin, in.Bucket, in.Key, in.Size, err)
+	return info, err
+}
+
+// failed tells of an upload of a device that came to nothing.
+func (s *Service) failed(o *Origin, b *Bucket, key string, size int64, err error) {
+	if o != nil && err != nil && s.cfg.Failed != nil {
+		s.cfg.Failed(&Failure{Origin: *o, Bucket: b.Name, Key: key, Size: size, Err: err})
+	}
 }
 
 func (c *Content) validate() error {
@@ -121,12 +130,18 @@ func (s *Service) CompleteUpload(ctx context.Context, in *CompleteInput) (*Info,
 		}
 		last = p.Number
 	}
-	return s.cfg.Engine.CompleteUpload(ctx, in)
+	info, err := s.cfg.Engine.CompleteUpload(ctx, in)
+	s.failed(in.Origin, in.Bucket, in.Key, in.Size, err)
+	return info, err
 }
 
-// AbortUpload gives an upload up and frees what it holds.
-func (s *Service) AbortUpload(ctx context.Context, ref UploadRef) error {
-	return s.cfg.Engine.AbortUpload(ctx, ref)
+// AbortUpload gives an upload up and frees what it holds. from is nil but for a device.
+func (s *Service) AbortUpload(ctx context.Context, ref UploadRef, from *Origin) error {
+	err := s.cfg.Engine.AbortUpload(ctx, ref)
+	if err == nil && from != nil && s.cfg.Failed != nil {
+		s.cfg.Failed(&Failure{Origin: *from, Bucket: ref.Bucket.Name, Key: ref.Key, Size: -1})
+	}
+	return err
 }
 
 // ListParts returns a page of an upload's parts.

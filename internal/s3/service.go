@@ -46,6 +46,7 @@ type Config struct {
 	Now    func() time.Time
 	Rand   io.Reader
 	Log    *slog.Logger
+	Failed func(*Failure) // hears of uploads of devices that failed, and must not block; may be nil
 }
 
 // Service is S3 without its wire: buckets and policies here, objects in the engine.

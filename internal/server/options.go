@@ -32,6 +32,9 @@ type Options struct {
 	MQTTProfile       string            // "aws" or "standard"
 	MQTTLimits        map[string]string // by name, see MQTTLimits; the profile's where there is none
 	InsecureHTTP      bool              // serve plain HTTP beyond loopback
+	UploadTopics      []string          // topic filters of messages that may hold a file
+	UploadsKeep       time.Duration     // how long the ledger keeps a record; 0 for ever
+	UploadsMax        int64             // how many records it keeps; 0 for all
 
 	AdminAccessKeyID     string // become the administrator's key at first start
 	AdminSecretAccessKey string
@@ -61,6 +64,9 @@ func DefaultOptions() Options {
 		S3Durability:      "full",
 		S3Engine:          "local",
 		MQTTProfile:       profileAWS,
+		UploadTopics:      []string{"file/upload"},
+		UploadsKeep:       90 * 24 * time.Hour,
+		UploadsMax:        1_000_000,
 	}
 }
 
@@ -99,6 +105,9 @@ func (o *Options) Validate() error {
 	}
 	if (o.AdminAccessKeyID == "") != (o.AdminSecretAccessKey == "") {
 		return usagef("SEKISHO_ADMIN_ACCESS_KEY_ID and SEKISHO_ADMIN_SECRET_ACCESS_KEY go together")
+	}
+	if err := o.validateUploads(); err != nil {
+		return err
 	}
 	if err := o.validateUnbuilt(); err != nil {
 		return err

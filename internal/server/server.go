@@ -28,6 +28,7 @@ import (
 	"github.com/sekisho-iot/sekisho/internal/sqlstore"
 	"github.com/sekisho-iot/sekisho/internal/sts"
 	"github.com/sekisho-iot/sekisho/internal/telemetry"
+	"github.com/sekisho-iot/sekisho/internal/uploads"
 )
 
 const (
@@ -53,6 +54,9 @@ type Server struct {
 	access    *mqttAccess
 	admission *admission
 	broker    *broker.Broker
+	ledger    *uploads.Ledger
+	desk      *uploads.Desk
+	front     http.Handler                      // of the API port
 	attach    func(net.Conn, broker.Attachment) // hands the broker a connection of a door, or one hijacked from an http.Server
 	doorCert  getCertificate
 	metrics   *telemetry.Metrics
@@ -87,9 +91,13 @@ func New(ctx context.Context, o Options) (_ *Server, err error) {
 		return nil, err
 	}
 	s.metrics = telemetry.NewMetrics(o.Version)
+	s.openLedger()
+	s.openDesk(r)
 	if err := s.openBroker(ctx, r); err != nil {
 		return nil, err
 	}
+	s.ledger.Start(ctx)
+	changes.Subscribe(s.ledger.Invalidate)
 	changes.Subscribe(s.broker.Invalidate) // the last: it asks the others anew
 	return s, s.openFronts(r)              //nolint:contextcheck // rows run under the contexts of their requests
 }
@@ -175,7 +183,7 @@ func (s *Server) openRooms(ctx context.Context) (*rooms, error) {
 		return nil, err
 	}
 	s.stop(engine.Close)
-	r.objects = s3.New(s3.Config{Store: s.db.Buckets(), Engine: engine, Region: region, Now: o.Now, Rand: o.Rand, Log: o.Logger})
+	r.objects = s3.New(s3.Config{Store: s.db.Buckets(), Engine: engine, Region: region, Now: o.Now, Rand: o.Rand, Log: o.Logger, Failed: s.uploadFailed})
 	return r, nil
 }
 
@@ -195,7 +203,8 @@ func (s *Server) openFronts(r *rooms) error {
 			api.IAM(r.identities),
 			api.STS(sts.NewAssumer(r.tokens, o.Logger)),
 			api.S3(r.objects),
-			api.Sekisho(s.info, &api.Explainer{Registry: r.things, Certificates: r.certificates, Sessions: r.sessions, S3: r.objects}),
+			api.Sekisho(s.info, &api.Explainer{Registry: r.things, Certificates: r.certificates, Sessions: r.sessions, S3: r.objects},
+				&api.Uploads{Ledger: s.ledger, Door: s.db.Uploads(), Aliases: r.aliases, S3: r.objects}),
 		},
 		Authenticator: r.sessions, Account: s.account, Region: o.Region, PublicHosts: o.PublicHosts,
 		Own: own.handler(), MQTT: websocket, Observer: s.metrics, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
@@ -203,6 +212,7 @@ func (s *Server) openFronts(r *rooms) error {
 	if err != nil {
 		return err
 	}
+	s.front = front
 	s.api = newHTTPServer(steadily(front), apiTLS(serverCert), o.Logger)
 	credentials := api.NewCredentialEndpoint(api.CredentialOptions{
 		Provider: sts.NewProvider(r.tokens, r.aliases, o.Logger), PublicHosts: o.PublicHosts,
@@ -236,6 +246,10 @@ func (s *Server) openBroker(ctx context.Context, r *rooms) error {
 	s.broker, err = broker.New(ctx, broker.Config{
 		Profile: profile, Limits: limits, Access: s.access, Store: store,
 		Observer: figures, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
+		Taps: []broker.Tap{
+			{Filters: o.UploadTopics, Take: s.uploadMessage},
+			{Filters: uploads.DoorFilters(), Take: s.askDesk, Wait: true},
+		},
 	})
 	if err != nil {
 		return err

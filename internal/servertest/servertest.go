@@ -24,6 +24,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 
+	"github.com/sekisho-iot/sekisho/internal/client"
 	"github.com/sekisho-iot/sekisho/internal/server"
 	"github.com/sekisho-iot/sekisho/internal/telemetry"
 )
@@ -142,6 +143,25 @@ func (s *Server) Config(p aws.CredentialsProvider) aws.Config {
 // S3As is an S3 client of a caller.
 func (s *Server) S3As(p aws.CredentialsProvider) *s3.Client {
 	return s3.NewFromConfig(s.Config(p), func(o *s3.Options) { o.UsePathStyle = true })
+}
+
+// Own calls the server's own signed API as the administrator. in and out may be nil.
+func (s *Server) Own(method, path string, in, out any) error {
+	s.tb.Helper()
+	return s.OwnAs(Admin(), method, path, in, out)
+}
+
+// OwnAs is Own as another caller.
+func (s *Server) OwnAs(p aws.CredentialsProvider, method, path string, in, out any) error {
+	s.tb.Helper()
+	k, err := p.Retrieve(s.tb.Context())
+	s.ok(err)
+	c, err := client.New(client.Config{
+		Endpoint: "https://" + s.APIAddr(), Region: Region, CABundle: filepath.Join(s.Data, server.RootCAFile),
+		AccessKeyID: k.AccessKeyID, SecretAccessKey: k.SecretAccessKey, SessionToken: k.SessionToken,
+	})
+	s.ok(err)
+	return c.Call(s.tb.Context(), "sekisho", method, path, nil, in, out)
 }
 
 // Raw opens a plain connection to the API port and sends what it is given.

@@ -169,6 +169,9 @@ func (s *ObjectStore) PutObject(ctx context.Context, bucket *s3.Bucket, r *local
 		if err := replaceObject(x, bucket, r, cond); err != nil {
 			return err
 		}
+		if err := recordObject(x, bucket, r); err != nil {
+			return err
+		}
 		if len(r.Data) == 0 {
 			return nil
 		}

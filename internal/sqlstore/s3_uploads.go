@@ -117,6 +117,9 @@ func (s *ObjectStore) CompleteUpload(ctx context.Context, bucket *s3.Bucket, c *
 		if err := replaceObject(x, bucket, &c.Record, c.If); err != nil {
 			return err
 		}
+		if err := recordObject(x, bucket, &c.Record); err != nil {
+			return err
+		}
 		if _, err := x.exec("DELETE FROM s3_uploads WHERE id = ?", c.Upload.ID[:]); err != nil {
 			return err
 		}

@@ -28,7 +28,7 @@ func (e *Engine) Put(ctx context.Context, in *s3.PutInput) (*s3.Info, error) {
 	}
 	r := &Record{
 		Key: in.Key, Version: b.id, Size: b.size, ETag: hex.EncodeToString(b.md5), Modified: e.now(),
-		Layout: InFile, Checksum: b.sum.String(), Headers: headers, Data: b.data,
+		Layout: InFile, Checksum: b.sum.String(), Headers: headers, Data: b.data, Origin: in.Origin,
 	}
 	if b.inline {
 		r.Layout = Inline

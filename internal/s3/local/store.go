@@ -38,9 +38,10 @@ type Record struct {
 	ETag     string
 	Modified time.Time // to the millisecond
 	Layout   Layout
-	Checksum string // as s3.Checksum renders itself
-	Headers  []byte // JSON of s3.Headers
-	Data     []byte // of an Inline object, where it was asked for
+	Checksum string     // as s3.Checksum renders itself
+	Headers  []byte     // JSON of s3.Headers
+	Data     []byte     // of an Inline object, where it was asked for
+	Origin   *s3.Origin // of a device's object as it is stored: kept in the ledger of uploads
 }
 
 // Layout says where an object's bytes are: a positive one counts the parts.

@@ -161,7 +161,25 @@ func (e *Engine) assemble(in *s3.CompleteInput, u *Upload, stored []Part) (*Comp
 		Key: u.Key, Version: u.ID, Size: size, ETag: partsTag(used), Modified: e.now(),
 		Layout: Layout(len(used)), Checksum: sum.String(), Headers: u.Headers,
 	}
-	return c, nil
+	c.Record.Origin, err = u.origin(in.Origin)
+	return c, err
+}
+
+// origin is where the object of the upload comes from: what it was begun with says more.
+func (u *Upload) origin(from *s3.Origin) (*s3.Origin, error) {
+	if from == nil {
+		return nil, nil //nolint:nilnil // not a device's
+	}
+	d, err := u.describe()
+	if err != nil {
+		return nil, err
+	}
+	o := *from
+	o.Began = u.Initiated
+	if o.UploadID == "" {
+		o.UploadID = d.Headers.Meta[s3.MetaUploadID]
+	}
+	return &o, nil
 }
 
 func checkPart(u *Upload, want *s3.CompletePart, p *s3.Part) error {

@@ -17,7 +17,7 @@ func RunS3(t *testing.T, open Opener) {
 	t.Helper()
 	t.Run("buckets", func(t *testing.T) { t.Parallel(); buckets(t, open) })
 	t.Run("objects", func(t *testing.T) { t.Parallel(); objects(t, open) })
-	t.Run("uploads", func(t *testing.T) { t.Parallel(); uploads(t, open) })
+	t.Run("uploads", func(t *testing.T) { t.Parallel(); multipartUploads(t, open) })
 	t.Run("data files", func(t *testing.T) { t.Parallel(); dataFiles(t, open) })
 }
 
@@ -192,7 +192,7 @@ func scans(t *testing.T, s local.Store, b, other *s3.Bucket) {
 	}
 }
 
-func uploads(t *testing.T, open Opener) {
+func multipartUploads(t *testing.T, open Opener) {
 	t.Helper()
 	d := open(t, nil)
 	b := bucketFor(t, d.Buckets(), 1)

@@ -1,0 +1,214 @@
+package uploads
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/sekisho-iot/sekisho/internal/iot"
+)
+
+// Events publishes events of the server. It returns when those who must get
+// one have it, and what it publishes again after an error may come twice.
+type Events interface {
+	Publish(ctx context.Context, topic string, payload []byte) error
+}
+
+// Config is what a Ledger needs.
+type Config struct {
+	Store  Store
+	Events Events
+	Keep   time.Duration // how long records are kept; 0 means for ever
+	Max    int64         // how many are kept; 0 means all
+	Now    func() time.Time
+	Log    *slog.Logger
+}
+
+// Ledger keeps the records, and publishes an event for each.
+type Ledger struct {
+	cfg     Config
+	inbox   inbox
+	wake    chan struct{}      // there are records whose event was not published
+	stop    context.CancelFunc // set by Start
+	running sync.WaitGroup
+}
+
+const (
+	pruneEvery = time.Minute
+	pruneBatch = 1000 // and so how long other writers wait
+	eventBatch = 100
+	retryEvery = 5 * time.Second // what the database or the broker refused
+
+	defaultPage = 100
+	maxPage     = 1000
+)
+
+// New returns a ledger that is to be started.
+func New(cfg Config) *Ledger {
+	l := &Ledger{cfg: cfg, wake: make(chan struct{}, 1), stop: func() {}}
+	l.inbox.init()
+	return l
+}
+
+// Start has the ledger run until it is closed.
+func (l *Ledger) Start(ctx context.Context) {
+	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
+	l.running.Go(func() { l.keepInbox(ctx) })
+	l.running.Go(func() { l.announce(ctx) })
+	l.running.Go(func() { l.prune(ctx) })
+}
+
+// Close keeps what it was told of, and returns when nothing runs any more. It is idempotent.
+func (l *Ledger) Close() error {
+	l.inbox.close()
+	l.stop()
+	l.running.Wait()
+	return nil
+}
+
+// Invalidate hears that there are new records.
+func (l *Ledger) Invalidate(c iot.Change) {
+	if c.Kind != iot.ChangeUpload {
+		return
+	}
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// List returns a page of records, the newest first, and the token of the next
+// one, "" for none. Limit 0 means 100.
+func (l *Ledger) List(ctx context.Context, q Query, token string) (page []Record, next string, err error) {
+	if token != "" {
+		if q.Before, err = strconv.ParseInt(token, 10, 64); err != nil || q.Before <= 0 {
+			return nil, "", iot.Errorf(iot.KindInvalid, "token", "the token is not one that was given out")
+		}
+	}
+	switch {
+	case q.Status != "" && q.Status != Completed && q.Status != Failed:
+		return nil, "", iot.Errorf(iot.KindInvalid, "status", "the status is completed or failed")
+	case q.Limit < 0 || q.Limit > maxPage:
+		return nil, "", iot.Errorf(iot.KindInvalid, "limit", "the limit is at most %d", maxPage)
+	case q.Limit == 0:
+		q.Limit = defaultPage
+	}
+	limit := q.Limit
+	q.Limit++
+	if page, err = l.cfg.Store.List(ctx, q); err != nil {
+		return nil, "", err
+	}
+	if len(page) > limit {
+		page = page[:limit]
+		next = strconv.FormatInt(page[limit-1].Number, 10)
+	}
+	return page, next, nil
+}
+
+// announce publishes the events of new records, until ctx ends.
+func (l *Ledger) announce(ctx context.Context) {
+	again := time.NewTimer(0) // there may be some of an earlier process
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.wake:
+		case <-again.C:
+		}
+		if err := l.announceNew(ctx); err != nil && ctx.Err() == nil {
+			l.cfg.Log.WarnContext(ctx, "events of uploads wait", slog.Any("error", err))
+			again.Reset(retryEvery)
+		}
+	}
+}
+
+// announceNew publishes in the order of the records. After a crash the last
+// events come again.
+func (l *Ledger) announceNew(ctx context.Context) error {
+	for {
+		list, err := l.cfg.Store.Unannounced(ctx, eventBatch)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		var last int64
+		for i := range list {
+			if err = l.publish(ctx, &list[i]); err != nil {
+				break
+			}
+			last = list[i].Number
+		}
+		if last == 0 {
+			return err
+		}
+		if e := l.cfg.Store.Announced(ctx, last); e != nil {
+			return e
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// EventTopics is what the topics of events begin with; status and thing follow.
+const EventTopics = "$sekisho/events/uploads/"
+
+// noThing stands in a topic for the thing of a session that has none.
+const noThing = "-"
+
+func (l *Ledger) publish(ctx context.Context, r *Record) error {
+	payload, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	thing := r.Thing
+	if thing == "" {
+		thing = noThing
+	}
+	err = l.cfg.Events.Publish(ctx, EventTopics+string(r.Status)+"/"+thing, payload)
+	if _, ours := iotError(err); ours { // it will not be taken another time either
+		l.cfg.Log.ErrorContext(ctx, "an event of an upload was not published", slog.Int64("number", r.Number), slog.Any("error", err))
+		return nil
+	}
+	return err
+}
+
+// prune removes old records, until ctx ends.
+func (l *Ledger) prune(ctx context.Context) {
+	tick := time.NewTicker(pruneEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := l.Prune(ctx); err != nil && ctx.Err() == nil {
+			l.cfg.Log.WarnContext(ctx, "old records of uploads stay behind", slog.Any("error", err))
+		}
+	}
+}
+
+// Prune removes the records that are too old or too many.
+func (l *Ledger) Prune(ctx context.Context) error {
+	var before time.Time
+	if l.cfg.Keep > 0 {
+		before = l.cfg.Now().Add(-l.cfg.Keep)
+	}
+	keep := l.cfg.Max
+	if keep <= 0 {
+		keep = noLimit
+	}
+	for ctx.Err() == nil {
+		n, err := l.cfg.Store.Prune(ctx, before, keep, pruneBatch)
+		if err != nil || n == 0 {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+const noLimit = 1 << 62
