@@ -23,13 +23,26 @@ TESTFLAGS ?=
 # RACE=-race adds the race detector to `make test`; it needs a C compiler.
 RACE ?=
 
-.PHONY: help build demo test e2e soak conformance conformance-mqtt bench lint fmt generate verify clients
+.PHONY: help build build-devices demo test e2e soak conformance conformance-mqtt bench lint fmt generate verify clients
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## write bin/sekisho
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/sekisho ./cmd/sekisho
+# What devices run on.
+DEVICES := linux-amd64 linux-arm64 linux-armv7 windows-amd64
+MAX_DEVICE_SIZE := 15728640
+
+build: ## write bin/sekisho and bin/sekisho-device
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/sekisho ./cmd/sekisho-device
+
+build-devices: $(DEVICES:%=bin/sekisho-device-%) ## write bin/sekisho-device-OS-ARCH for what devices run on
+
+.PHONY: $(DEVICES:%=bin/sekisho-device-%)
+$(DEVICES:%=bin/sekisho-device-%): bin/sekisho-device-%:
+	GOOS=$(word 1,$(subst -, ,$*)) GOARCH=$(patsubst armv7,arm,$(word 2,$(subst -, ,$*))) GOARM=7 CGO_ENABLED=0 \
+		$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@$(if $(findstring windows,$*),.exe) ./cmd/sekisho-device
+	@size=$$(wc -c < $@$(if $(findstring windows,$*),.exe)); if [ $$size -gt $(MAX_DEVICE_SIZE) ]; then \
+		echo "$@ has $$size bytes, more than $(MAX_DEVICE_SIZE)" >&2; exit 1; fi
 
 demo: build ## the whole main job in a temporary folder
 	bin/sekisho demo

@@ -27,6 +27,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 
+	"github.com/sekisho-iot/sekisho/cmd/internal/cli"
 	"github.com/sekisho-iot/sekisho/internal/client"
 	"github.com/sekisho-iot/sekisho/internal/server"
 )
@@ -44,7 +45,7 @@ const (
 
 // demonstration is one run of the main job, from an empty folder to a revoked certificate.
 type demonstration struct {
-	t       *terminal
+	t       *cli.Terminal
 	dir     string
 	env     map[string]string
 	admin   *client.Client
@@ -67,10 +68,10 @@ type deviceSession struct {
 	Expiration      time.Time `json:"expiration"`
 }
 
-func demo(ctx context.Context, t *terminal, args []string) (err error) {
-	fs := newFlags(t, "demo", "", "Does the whole main job in a temporary folder: starts a server, enrols a device, trades its\n"+
+func demo(ctx context.Context, t *cli.Terminal, args []string) (err error) {
+	fs := cli.NewFlags(t, "demo", "", "Does the whole main job in a temporary folder: starts a server, enrols a device, trades its\n"+
 		"certificate for credentials, uploads a file, announces it on MQTT, is refused outside its\nprefix and topics, and is revoked.")
-	if err := fs.parse(args, 0); err != nil {
+	if err := fs.ParseWords(args, 0); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, demoTimeout)
@@ -93,15 +94,15 @@ func demo(ctx context.Context, t *terminal, args []string) (err error) {
 			return err
 		}
 	}
-	fmt.Fprintf(t.stdout, "\nAll of it worked, in %.1f s.\n", time.Since(d.started).Seconds())
+	fmt.Fprintf(t.Stdout, "\nAll of it worked, in %.1f s.\n", time.Since(d.started).Seconds())
 	return nil
 }
 
 func (d *demonstration) say(format string, args ...any) {
-	fmt.Fprintf(d.t.stdout, "  ✓ "+format+"\n", args...)
+	fmt.Fprintf(d.t.Stdout, "  ✓ "+format+"\n", args...)
 }
 
-func (d *demonstration) head(title string) { fmt.Fprintf(d.t.stdout, "\n%s\n", title) }
+func (d *demonstration) head(title string) { fmt.Fprintf(d.t.Stdout, "\n%s\n", title) }
 
 // startServer runs this program's serve as a user would, and returns what stops it.
 func (d *demonstration) startServer(ctx context.Context) (func() error, error) {
@@ -143,7 +144,7 @@ func (d *demonstration) startServer(ctx context.Context) (func() error, error) {
 	}
 	d.region = d.env["AWS_REGION"]
 	sub := *d.t
-	sub.lookupenv = func(k string) (string, bool) { v, ok := d.env[k]; return v, ok }
+	sub.LookupEnv = func(k string) (string, bool) { v, ok := d.env[k]; return v, ok }
 	d.t = &sub
 	if d.admin, err = connect(d.t); err != nil {
 		return nil, errors.Join(err, stop())
@@ -193,7 +194,7 @@ func (d *demonstration) enroll(ctx context.Context) error {
 	d.head("3. The device gets its identity")
 	out := filepath.Join(d.dir, demoThing)
 	sub := *d.t
-	sub.stdout = io.Discard
+	sub.Stdout = io.Discard
 	if err := enroll(ctx, &sub, []string{demoThing, "--role-alias", demoAlias, "--out", out}); err != nil {
 		return fmt.Errorf("enroll: %w", err)
 	}
@@ -273,7 +274,7 @@ func (d *demonstration) upload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("create upload: %w", err)
 	}
-	bar := &progressBar{w: d.t.stdout, total: demoFileSize, live: d.t.isTerminal}
+	bar := &progressBar{w: d.t.Stdout, total: demoFileSize, live: d.t.IsTerminal}
 	file, buf := content(), make([]byte, demoPartSize)
 	var parts []types.CompletedPart
 	for n := int32(1); ; n++ {
@@ -377,7 +378,7 @@ func (d *demonstration) refused(ctx context.Context) error {
 		return errors.New("explain says that the upload would be allowed")
 	}
 	for line := range strings.Lines(why.Text) {
-		fmt.Fprintf(d.t.stdout, "      %s\n", strings.TrimRight(line, "\n"))
+		fmt.Fprintf(d.t.Stdout, "      %s\n", strings.TrimRight(line, "\n"))
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sekisho-iot/sekisho/cmd/internal/cli"
 	"github.com/sekisho-iot/sekisho/internal/client"
 	"github.com/sekisho-iot/sekisho/internal/iot"
 )
@@ -62,22 +63,22 @@ type enrolment struct {
 	undo              []func(context.Context) error // newest last
 }
 
-func enroll(ctx context.Context, t *terminal, args []string) error {
-	fs := newFlags(t, "enroll", "THING", "Registers a thing, makes it a certificate and leaves in a folder what its device needs:\n"+
+func enroll(ctx context.Context, t *cli.Terminal, args []string) error {
+	fs := cli.NewFlags(t, "enroll", "THING", "Registers a thing, makes it a certificate and leaves in a folder what its device needs:\n"+
 		"device.pem.crt, private.pem.key, root-ca.pem and device.json. Does in one step what eight\nAWS CLI calls do; when one fails, those before it are undone.")
 	e := &enrolment{}
 	fs.StringVar(&e.policy, "policy", "", "`name` of an IoT policy to attach to the certificate; without it, and with\n        --role-alias, one is used that allows exactly that alias")
 	fs.StringVar(&e.roleAlias, "role-alias", "", "`name` of the role alias that the device will ask credentials of")
 	fs.StringVar(&e.out, "out", "", "`folder` to write to; must not hold a device yet")
-	if err := fs.parse(args, 1); err != nil {
+	if err := fs.ParseWords(args, 1); err != nil {
 		return err
 	}
 	e.thing = fs.Arg(0)
 	if !iot.ValidThingName(e.thing) {
-		return usagef("%q is not a thing name: 1 to 128 letters, digits, and : _ -", e.thing)
+		return cli.Usagef("%q is not a thing name: 1 to 128 letters, digits, and : _ -", e.thing)
 	}
 	if e.out == "" {
-		return usagef("--out is needed: the folder to write to")
+		return cli.Usagef("--out is needed: the folder to write to")
 	}
 	if err := e.checkFolder(); err != nil {
 		return err
@@ -89,12 +90,12 @@ func enroll(ctx context.Context, t *terminal, args []string) error {
 	if err := e.run(ctx); err != nil {
 		return errors.Join(err, e.rollBack(context.WithoutCancel(ctx)))
 	}
-	fmt.Fprintf(t.stdout, "%s is enrolled with certificate %s…\n", e.thing, e.config.CertificateID[:12])
+	fmt.Fprintf(t.Stdout, "%s is enrolled with certificate %s…\n", e.thing, e.config.CertificateID[:12])
 	for _, f := range []string{certificateFile, privateKeyFile, rootCAFile, deviceFile} {
-		fmt.Fprintf(t.stdout, "  %s\n", filepath.Join(e.out, f))
+		fmt.Fprintf(t.Stdout, "  %s\n", filepath.Join(e.out, f))
 	}
 	if e.policy == "" {
-		fmt.Fprintln(t.stdout, "No policy is attached, so the device may do nothing yet: give --policy or --role-alias.")
+		fmt.Fprintln(t.Stdout, "No policy is attached, so the device may do nothing yet: give --policy or --role-alias.")
 	}
 	return nil
 }

@@ -9,18 +9,11 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"sekisho": func() { os.Exit(run()) },
+		"sekisho": func() { os.Exit(program().Main()) },
 	})
 }
 
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{Dir: "testdata", RequireExplicitExec: true})
-}
-
-func TestShellQuote(t *testing.T) {
-	t.Parallel()
-	if got, want := shellQuote("a\"b$c`d\\e"), "a\\\"b\\$c\\`d\\\\e"; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
 }

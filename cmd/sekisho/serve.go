@@ -6,13 +6,14 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/sekisho-iot/sekisho/cmd/internal/cli"
 	"github.com/sekisho-iot/sekisho/internal/server"
 	"github.com/sekisho-iot/sekisho/internal/telemetry"
 )
 
-func serve(ctx context.Context, t *terminal, args []string) error {
+func serve(ctx context.Context, t *cli.Terminal, args []string) error {
 	o := server.DefaultOptions()
-	fs := newFlags(t, "serve", "", "Runs the server until it is told to stop (SIGTERM or Ctrl-C).")
+	fs := cli.NewFlags(t, "serve", "", "Runs the server until it is told to stop (SIGTERM or Ctrl-C).")
 	logFormat := ""
 	fs.StringVar(&o.Data, "data", o.Data, "`folder` that holds everything Sekisho keeps; made 0700")
 	fs.StringVar(&o.Database, "database", "", "postgres `URL`; without it SQLite in the data folder")
@@ -21,7 +22,7 @@ func serve(ctx context.Context, t *terminal, args []string) error {
 	fs.StringVar(&o.DeviceHTTPSListen, "device-https-listen", o.DeviceHTTPSListen, "`address` of the credential provider, and of MQTT by ALPN x-amzn-mqtt-ca")
 	fs.StringVar(&o.ConsoleListen, "console-listen", o.ConsoleListen, "`address` of the console")
 	fs.StringVar(&o.SIMListen, "sim-listen", "", "`address` of the closed network")
-	fs.list(&o.PublicHosts, "public-host", "`name` under which clients reach this server; repeatable, the first is what DescribeEndpoint returns")
+	fs.List(&o.PublicHosts, "public-host", "`name` under which clients reach this server; repeatable, the first is what DescribeEndpoint returns")
 	fs.StringVar(&o.TLSCert, "tls-cert", "", "PEM `file` with the server certificate to present instead of our own")
 	fs.StringVar(&o.TLSKey, "tls-key", "", "PEM `file` with its key")
 	fs.StringVar(&o.Region, "region", "", "`region` this server is; fixed at first start, us-east-1 unless given")
@@ -38,26 +39,26 @@ func serve(ctx context.Context, t *terminal, args []string) error {
 	}
 	fs.BoolVar(&o.InsecureHTTP, "insecure-http", false, "serve plain HTTP beyond loopback as well")
 	fs.StringVar(&logFormat, "log-format", "", "text or json; text on a terminal, else json")
-	fs.withConfig()
-	if err := fs.parse(args, 0); err != nil {
+	fs.WithConfig()
+	if err := fs.ParseWords(args, 0); err != nil {
 		return err
 	}
 	switch logFormat {
 	case "text", "json":
 	case "":
 		logFormat = "json"
-		if t.isTerminal {
+		if t.IsTerminal {
 			logFormat = "text"
 		}
 	default:
-		return usagef("--log-format %q: text or json", logFormat)
+		return cli.Usagef("--log-format %q: text or json", logFormat)
 	}
-	o.AdminAccessKeyID = t.getenv("SEKISHO_ADMIN_ACCESS_KEY_ID")
-	o.AdminSecretAccessKey = t.getenv("SEKISHO_ADMIN_SECRET_ACCESS_KEY")
-	o.Version = buildVersion()
+	o.AdminAccessKeyID = t.Getenv("SEKISHO_ADMIN_ACCESS_KEY_ID")
+	o.AdminSecretAccessKey = t.Getenv("SEKISHO_ADMIN_SECRET_ACCESS_KEY")
+	o.Version = cli.Version(version)
 	o.Now = time.Now
 	o.Rand = rand.Reader
-	o.Logger = slog.New(telemetry.NewHandler(t.stderr, logFormat))
+	o.Logger = slog.New(telemetry.NewHandler(t.Stderr, logFormat))
 	s, err := server.New(ctx, o)
 	if err != nil && ctx.Err() != nil {
 		o.Logger.InfoContext(ctx, "stopped while starting", slog.Any("error", err))

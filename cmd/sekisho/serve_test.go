@@ -5,6 +5,8 @@ import (
 	"context"
 	"io"
 	"testing"
+
+	"github.com/sekisho-iot/sekisho/cmd/internal/cli"
 )
 
 // A SIGTERM that comes while a server is starting is as good as one that comes later.
@@ -14,10 +16,10 @@ func TestStoppedWhileStarting(t *testing.T) {
 	stop()
 	var said bytes.Buffer
 	none := func(string) (string, bool) { return "", false }
-	code := dispatch(ctx, &terminal{stdout: io.Discard, stderr: &said, lookupenv: none}, []string{
+	code := program().Dispatch(ctx, &cli.Terminal{Stdout: io.Discard, Stderr: &said, LookupEnv: none}, []string{
 		"serve", "--data", t.TempDir(), "--api-listen", "127.0.0.1:0", "--mqtt-listen", "", "--device-https-listen", "",
 	})
-	if code != exitOK {
+	if code != cli.ExitOK {
 		t.Errorf("exit code %d: %s", code, said.String())
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"bytes"
@@ -13,29 +13,31 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// flags is a command's flag set whose values come from the flag, else the
+// Flags is a command's flag set whose values come from the flag, else the
 // environment, else the YAML file of --config, else the default.
-type flags struct {
+type Flags struct {
 	*flag.FlagSet
-	t      *terminal
+	t      *Terminal
 	help   func() // prints the flags
 	config string // the --config flag, on commands that have one
 	lists  map[string]*listFlag
 }
 
-func newFlags(t *terminal, name, args, about string) *flags {
-	f := &flags{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), t: t, lists: map[string]*listFlag{}}
+// NewFlags returns the flags of the command name; args are its arguments and about
+// is what it does, as its help shows them.
+func NewFlags(t *Terminal, name, args, about string) *Flags {
+	f := &Flags{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), t: t, lists: map[string]*listFlag{}}
 	f.SetOutput(io.Discard)
-	f.Usage = func() {} // a mistake is answered in one line, see parse
+	f.Usage = func() {} // a mistake is answered in one line, see ParseWords
 	f.help = func() {
-		fmt.Fprintf(t.stdout, "%s\n\nUsage: sekisho %s [FLAGS]\n\n", about, strings.TrimSpace(name+" "+args))
+		fmt.Fprintf(t.Stdout, "%s\n\nUsage: %s %s [FLAGS]\n\n", about, t.Program, strings.TrimSpace(name+" "+args))
 		f.VisitAll(func(fl *flag.Flag) {
 			kind, usage := flag.UnquoteUsage(fl)
-			fmt.Fprintf(t.stdout, "  --%s\n        %s", strings.TrimSpace(fl.Name+" "+strings.ToUpper(kind)), usage)
+			fmt.Fprintf(t.Stdout, "  --%s\n        %s", strings.TrimSpace(fl.Name+" "+strings.ToUpper(kind)), usage)
 			if fl.DefValue != "" && fl.DefValue != "false" {
-				fmt.Fprintf(t.stdout, " (default %s)", fl.DefValue)
+				fmt.Fprintf(t.Stdout, " (default %s)", fl.DefValue)
 			}
-			fmt.Fprintln(t.stdout)
+			fmt.Fprintln(t.Stdout)
 		})
 	}
 	return f
@@ -53,20 +55,20 @@ func spelled(err error) string {
 	).Replace(err.Error())
 }
 
-// list adds a repeatable flag. In the environment its values stand with commas between.
-func (f *flags) list(p *[]string, name, usage string) {
+// List adds a repeatable flag. In the environment its values stand with commas between.
+func (f *Flags) List(p *[]string, name, usage string) {
 	l := &listFlag{p: p}
 	f.lists[name] = l
 	f.Var(l, name, usage)
 }
 
-// withConfig adds --config.
-func (f *flags) withConfig() {
+// WithConfig adds --config.
+func (f *Flags) WithConfig() {
 	f.StringVar(&f.config, "config", "", "YAML `file` whose keys are the names of these flags")
 }
 
-// parse reads args, which may mix flags and arguments, and wants exactly n arguments.
-func (f *flags) parse(args []string, n int) error {
+// ParseWords reads args, which may mix flags and arguments, and wants exactly n arguments.
+func (f *Flags) ParseWords(args []string, n int) error {
 	var words []string
 	for {
 		if err := f.Parse(args); err != nil {
@@ -74,7 +76,7 @@ func (f *flags) parse(args []string, n int) error {
 				f.help()
 				return err
 			}
-			return usagef("%s", spelled(err))
+			return Usagef("%s", spelled(err))
 		}
 		rest := f.Args()
 		if len(rest) == 0 {
@@ -88,10 +90,10 @@ func (f *flags) parse(args []string, n int) error {
 		args = rest[1:]
 	}
 	if len(words) < n {
-		return usagef("an argument is missing")
+		return Usagef("an argument is missing")
 	}
 	if len(words) > n {
-		return usagef("%q: there is no such argument", words[n])
+		return Usagef("%q: there is no such argument", words[n])
 	}
 	if err := f.fill(); err != nil {
 		return err
@@ -100,13 +102,13 @@ func (f *flags) parse(args []string, n int) error {
 }
 
 // fill gives the flags that were not named their value from the environment or the file.
-func (f *flags) fill() error {
+func (f *Flags) fill() error {
 	set := map[string]bool{}
 	f.Visit(func(fl *flag.Flag) { set[fl.Name] = true })
 	var problem error
 	f.VisitAll(func(fl *flag.Flag) {
 		env := "SEKISHO_" + strings.ToUpper(strings.ReplaceAll(fl.Name, "-", "_"))
-		v, given := f.t.lookupenv(env)
+		v, given := f.t.LookupEnv(env)
 		// Nothing is a value for an address alone, which it turns off.
 		if v == "" && !strings.HasSuffix(env, "_LISTEN") {
 			given = false
@@ -127,23 +129,23 @@ func (f *flags) fill() error {
 	return f.fillFromFile(set)
 }
 
-func (f *flags) assign(name, from string, values []string) error {
+func (f *Flags) assign(name, from string, values []string) error {
 	for _, v := range values {
 		if err := f.Set(name, strings.TrimSpace(v)); err != nil {
-			return usagef("%s %q: %s", from, v, spelled(err))
+			return Usagef("%s %q: %s", from, v, spelled(err))
 		}
 	}
 	return nil
 }
 
-func (f *flags) fillFromFile(set map[string]bool) error {
+func (f *Flags) fillFromFile(set map[string]bool) error {
 	b, err := os.ReadFile(f.config)
 	if err != nil {
-		return usagef("--config: %v", err)
+		return Usagef("--config: %v", err)
 	}
 	var doc map[string]yaml.Node
 	if err := yaml.NewDecoder(bytes.NewReader(b)).Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
-		return usagef("--config %s: %v", f.config, err)
+		return Usagef("--config %s: %v", f.config, err)
 	}
 	keys := make([]string, 0, len(doc))
 	for k := range doc {
@@ -152,7 +154,7 @@ func (f *flags) fillFromFile(set map[string]bool) error {
 	slices.Sort(keys)
 	for _, k := range keys {
 		if f.Lookup(k) == nil || k == "config" {
-			return usagef("--config %s: there is no setting %q", f.config, k)
+			return Usagef("--config %s: there is no setting %q", f.config, k)
 		}
 		node := doc[k]
 		var values []string
@@ -161,10 +163,10 @@ func (f *flags) fillFromFile(set map[string]bool) error {
 			values = []string{node.Value}
 		case node.Kind == yaml.SequenceNode && f.lists[k] != nil:
 			if err := node.Decode(&values); err != nil {
-				return usagef("--config %s: %s: %v", f.config, k, err)
+				return Usagef("--config %s: %s: %v", f.config, k, err)
 			}
 		default:
-			return usagef("--config %s: %s: a single value is needed", f.config, k)
+			return Usagef("--config %s: %s: a single value is needed", f.config, k)
 		}
 		if set[k] {
 			continue
@@ -203,8 +205,8 @@ func (l *listFlag) Set(v string) error {
 	return nil
 }
 
-// pairs splits key=value words.
-func pairs(words []string) (map[string]string, error) {
+// Pairs splits key=value words.
+func Pairs(words []string) (map[string]string, error) {
 	if len(words) == 0 {
 		return nil, nil
 	}
@@ -212,7 +214,7 @@ func pairs(words []string) (map[string]string, error) {
 	for _, w := range words {
 		k, v, ok := strings.Cut(w, "=")
 		if !ok || k == "" {
-			return nil, usagef("%q: KEY=VALUE is needed", w)
+			return nil, Usagef("%q: KEY=VALUE is needed", w)
 		}
 		m[k] = v
 	}

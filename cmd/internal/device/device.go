@@ -1,0 +1,43 @@
+// Package device has the commands that run on a device: `sekisho device …`, and
+// all that there is of sekisho-device.
+package device
+
+import (
+	"cmp"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/sekisho-iot/sekisho/cmd/internal/cli"
+)
+
+// About says in a line what the commands are for.
+const About = "what runs on a device: credentials for its own files"
+
+// Commands are the words after `sekisho device`.
+func Commands() []cli.Command {
+	return []cli.Command{
+		{Name: "credentials", Summary: "get S3 credentials for the programs of this device", Run: credentials},
+	}
+}
+
+// cacheFolder is where sessions are kept unless --cache says another place.
+func cacheFolder(t *cli.Terminal) (string, error) {
+	// What systemd made for a service by CacheDirectory=.
+	if dir := t.Getenv("CACHE_DIRECTORY"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "credentials"), nil
+	}
+	if dir := t.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "sekisho"), nil
+	}
+	if os.Geteuid() == 0 {
+		return "/var/cache/sekisho", nil
+	}
+	if dir := t.Getenv("LocalAppData"); filepath.IsAbs(dir) { // Windows
+		return filepath.Join(dir, "sekisho"), nil
+	}
+	if home := cmp.Or(t.Getenv("HOME"), t.Getenv("USERPROFILE")); filepath.IsAbs(home) {
+		return filepath.Join(home, ".cache", "sekisho"), nil
+	}
+	return "", errors.New("there is no home folder to keep the credentials in: name one by --cache")
+}
