@@ -47,6 +47,9 @@ type Config struct {
 	TLS      *tls.Config
 	// Dial opens the TCP connection.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
+	// Forgive, if there is one, is asked of a handshake that failed whether another
+	// try may do better; see clock.Clock.
+	Forgive func(error) bool
 	// Down is told why there is no connection.
 	Down func(error)
 }
@@ -177,6 +180,17 @@ func (n *Notifier) open() (*autopaho.ConnectionManager, error) {
 func (n *Notifier) dial(ctx context.Context, _ autopaho.ClientConfig, _ *url.URL) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
+	c, err := n.handshake(ctx)
+	if err != nil && n.cfg.Forgive != nil && n.cfg.Forgive(err) {
+		c, err = n.handshake(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return packets.NewThreadSafeConn(c), nil
+}
+
+func (n *Notifier) handshake(ctx context.Context) (net.Conn, error) {
 	raw, err := n.cfg.Dial(ctx, n.cfg.Address)
 	if err != nil {
 		return nil, err
@@ -185,7 +199,7 @@ func (n *Notifier) dial(ctx context.Context, _ autopaho.ClientConfig, _ *url.URL
 	if err := c.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(err, raw.Close())
 	}
-	return packets.NewThreadSafeConn(c), nil
+	return c, nil
 }
 
 // failed takes note of a connection that is lost or did not come about.

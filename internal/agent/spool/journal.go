@@ -12,8 +12,6 @@ import (
 	"path/filepath"
 )
 
-
-
 // line is a record as it stands in the journal: CRC-32C in hex, a space, JSON.
 func line(r *Record) ([]byte, error) {
 	b, err := json.Marshal(r)

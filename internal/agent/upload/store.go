@@ -20,14 +20,6 @@ const (
 	continueWithin = time.Second
 )
 
-// CredentialsProvider is where the device's S3 credentials come from.
-type CredentialsProvider interface {
-	// Retrieve returns credentials that are good for the next request.
-	Retrieve(ctx context.Context) (aws.Credentials, error)
-	// Invalidate is told that the server refused them.
-	Invalidate()
-}
-
 // NewS3 makes the S3 client of an agent, which retries nothing by itself. base
 // is for the TLS settings; dial opens TCP connections.
 func NewS3(s *Settings, tr *http.Transport, provider aws.CredentialsProvider, dial func(ctx context.Context, address string) (net.Conn, error)) *s3.Client {
