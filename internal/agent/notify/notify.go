@@ -195,7 +195,11 @@ func (n *Notifier) handshake(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := tls.Client(raw, n.cfg.TLS)
+	config := n.cfg.TLS.Clone()
+	if config.ServerName == "" {
+		config.ServerName, _, _ = net.SplitHostPort(n.cfg.Address)
+	}
+	c := tls.Client(raw, config)
 	if err := c.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(err, raw.Close())
 	}
