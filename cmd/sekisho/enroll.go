@@ -34,6 +34,7 @@ type deviceConfig struct {
 	CertificateARN string          `json:"certificateArn"`
 	CertificateID  string          `json:"certificateId"`
 	RoleAlias      string          `json:"roleAlias,omitempty"`
+	Bucket         string          `json:"bucket,omitempty"`
 	Region         string          `json:"region"`
 	Endpoints      deviceEndpoints `json:"endpoints"`
 	Certificate    string          `json:"certificate"`
@@ -58,6 +59,8 @@ type enrolment struct {
 	c                 *client.Client
 	thing             string
 	policy, roleAlias string
+	uploads           string   // the bucket
+	policies          []string // to attach to the certificate
 	out               string
 	config            deviceConfig
 	undo              []func(context.Context) error // newest last
@@ -69,6 +72,7 @@ func enroll(ctx context.Context, t *cli.Terminal, args []string) error {
 	e := &enrolment{}
 	fs.StringVar(&e.policy, "policy", "", "`name` of an IoT policy to attach to the certificate; without it, and with\n        --role-alias, one is used that allows exactly that alias")
 	fs.StringVar(&e.roleAlias, "role-alias", "", "`name` of the role alias that the device will ask credentials of")
+	fs.StringVar(&e.uploads, "uploads", "", "`bucket` that device upload is to send files to: noted in device.json, with a policy that\n        allows MQTT as the thing and messages to file/upload and file/upload/failed")
 	fs.StringVar(&e.out, "out", "", "`folder` to write to; must not hold a device yet")
 	if err := fs.ParseWords(args, 1); err != nil {
 		return err

@@ -94,7 +94,7 @@ func New(cfg Config) *Notifier { return &Notifier{cfg: cfg, changed: make(chan s
 // Publish sends a message with QoS 1 and returns when it is acknowledged. It
 // waits for a connection as long as ctx allows; a refusal ends the wait.
 func (n *Notifier) Publish(ctx context.Context, topic string, payload []byte) error {
-	m, err := n.open()
+	m, err := n.open() //nolint:contextcheck // the connection outlives this message
 	if err != nil {
 		return err
 	}
@@ -131,9 +131,7 @@ func (n *Notifier) await(ctx context.Context, m *autopaho.ConnectionManager) err
 		problem, changed := n.problem, n.changed
 		n.mu.Unlock()
 		if _, refused := errors.AsType[*RefusedError](problem); refused {
-			cancel()
-			<-ended
-			return problem
+			return problem // ended has room for the other answer
 		}
 		select {
 		case <-changed:

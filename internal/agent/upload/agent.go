@@ -87,7 +87,7 @@ func (a *Agent) request(ctx context.Context, do func(context.Context) error) err
 
 func (a *Agent) publish(ctx context.Context, topic string, payload []byte) error {
 	return a.request(ctx, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, noticeTimeout)
+		ctx, cancel := context.WithTimeout(ctx, min(noticeTimeout, a.settings.GiveUpAfter))
 		defer cancel()
 		return a.Publisher.Publish(ctx, topic, payload)
 	})
@@ -317,7 +317,7 @@ func (w *work) judge(ctx context.Context, res result) {
 		t.record.FailingSince = t.changingSince
 	}
 	wait := backoff(t.failures)
-	if w.a.final(t, err) || now.Add(wait).Sub(t.record.FailingSince) > w.a.settings.GiveUpAfter {
+	if w.a.final(t, err) || now.Add(wait).Sub(t.record.FailingSince) > w.a.budget(t) {
 		w.giveUp(t, err, now)
 		return
 	}
@@ -326,6 +326,15 @@ func (w *work) judge(ctx context.Context, res result) {
 	}
 	w.a.tell(Event{Kind: Retry, Record: t.record, Sent: min(t.sent.Load(), t.record.Size), Total: t.record.Size, Wait: wait, Err: err})
 	w.waiting = append(w.waiting, waiting{t, now.Add(wait)})
+}
+
+// budget is for how long a record may fail. A user does not wait as long again
+// only for the failure to be told.
+func (a *Agent) budget(t *transfer) time.Duration {
+	if t.record.State == spool.Failed && !a.settings.Persist {
+		return min(noticeTimeout, a.settings.GiveUpAfter)
+	}
+	return a.settings.GiveUpAfter
 }
 
 // giveUp makes a failure of a file, which is then told; or, where that fails too,

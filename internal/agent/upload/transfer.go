@@ -299,7 +299,7 @@ func (t *transfer) notedParts() ([]types.CompletedPart, error) {
 			return nil, err
 		}
 		parts[n] = types.CompletedPart{
-			PartNumber: aws.Int32(int32(n + 1)), ETag: &t.record.ETags[n], ChecksumCRC32C: aws.String(crcText(sum)), //nolint:gosec // at most 10,000
+			PartNumber: aws.Int32(int32(n + 1)), ETag: &t.record.ETags[n], ChecksumCRC32C: aws.String(crcText(sum)),
 		}
 	}
 	t.tellResumed(t.source.size())
@@ -388,13 +388,17 @@ func (t *transfer) sendParts(ctx context.Context, have map[int32]types.Part) ([]
 			failed.set(err)
 			break
 		}
-		number, crc := int32(n+1), crcText(sum) //nolint:gosec // at most 10,000
+		number, crc := int32(n+1), crcText(sum)
 		parts[n] = types.CompletedPart{PartNumber: &number, ChecksumCRC32C: &crc}
 		if p, ok := have[number]; ok && aws.ToString(p.ChecksumCRC32C) == crc && aws.ToInt64(p.Size) == s.section(n).Size() {
 			parts[n].ETag = p.ETag
 			continue
 		}
-		if !t.a.acquire(ctx) || failed.get() != nil {
+		if !t.a.acquire(ctx) {
+			break
+		}
+		if failed.get() != nil {
+			t.a.release()
 			break
 		}
 		group.Go(func() {
