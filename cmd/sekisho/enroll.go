@@ -24,6 +24,8 @@ const (
 	privateKeyFile  = "private.pem.key"
 	rootCAFile      = "root-ca.pem"
 	deviceFile      = "device.json"
+
+	uploadsPolicy = "sekisho-enroll-uploads"
 )
 
 // deviceConfig is device.json: what a device must know to use its identity.
@@ -34,6 +36,7 @@ type deviceConfig struct {
 	CertificateARN string          `json:"certificateArn"`
 	CertificateID  string          `json:"certificateId"`
 	RoleAlias      string          `json:"roleAlias,omitempty"`
+	Bucket         string          `json:"bucket,omitempty"`
 	Region         string          `json:"region"`
 	Endpoints      deviceEndpoints `json:"endpoints"`
 	Certificate    string          `json:"certificate"`
@@ -58,6 +61,7 @@ type enrolment struct {
 	c                 *client.Client
 	thing             string
 	policy, roleAlias string
+	uploads           string // the bucket
 	out               string
 	config            deviceConfig
 	undo              []func(context.Context) error // newest last
@@ -69,6 +73,7 @@ func enroll(ctx context.Context, t *cli.Terminal, args []string) error {
 	e := &enrolment{}
 	fs.StringVar(&e.policy, "policy", "", "`name` of an IoT policy to attach to the certificate; without it, and with\n        --role-alias, one is used that allows exactly that alias")
 	fs.StringVar(&e.roleAlias, "role-alias", "", "`name` of the role alias that the device will ask credentials of")
+	fs.StringVar(&e.uploads, "uploads", "", "`bucket` that device upload is to send files to: noted in device.json, with a policy that\n        allows MQTT as the thing and messages to file/upload and file/upload/failed")
 	fs.StringVar(&e.out, "out", "", "`folder` to write to; must not hold a device yet")
 	if err := fs.ParseWords(args, 1); err != nil {
 		return err
@@ -94,7 +99,7 @@ func enroll(ctx context.Context, t *cli.Terminal, args []string) error {
 	for _, f := range []string{certificateFile, privateKeyFile, rootCAFile, deviceFile} {
 		fmt.Fprintf(t.Stdout, "  %s\n", filepath.Join(e.out, f))
 	}
-	if e.policy == "" {
+	if len(e.policies()) == 0 {
 		fmt.Fprintln(t.Stdout, "No policy is attached, so the device may do nothing yet: give --policy or --role-alias.")
 	}
 	return nil
@@ -137,6 +142,9 @@ func (e *enrolment) run(ctx context.Context) error {
 	if err := e.preparePolicy(ctx); err != nil {
 		return err
 	}
+	if err := e.prepareUploads(ctx); err != nil {
+		return err
+	}
 	if err := e.createThing(ctx); err != nil {
 		return fmt.Errorf("create thing %s: %w", e.thing, err)
 	}
@@ -148,7 +156,7 @@ func (e *enrolment) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the root CA: %w", err)
 	}
-	e.config.Thing, e.config.RoleAlias = e.thing, e.roleAlias
+	e.config.Thing, e.config.RoleAlias, e.config.Bucket = e.thing, e.roleAlias, e.uploads
 	e.config.Region, e.config.Endpoints = info.Region, info.Endpoints
 	e.config.Certificate, e.config.PrivateKey, e.config.RootCA = certificateFile, privateKeyFile, rootCAFile
 	conf, err := json.MarshalIndent(e.config, "", "  ") //nolint:gosec // PrivateKey is the name of a file
@@ -213,22 +221,46 @@ func (e *enrolment) preparePolicy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = e.call(ctx, http.MethodPost, "/policies/"+url.PathEscape(name), nil, map[string]string{"policyDocument": string(doc)}, nil)
-	if ce, ok := errors.AsType[*client.Error](err); err != nil && (!ok || ce.Status != http.StatusConflict) {
+	e.policy = name
+	return e.ensurePolicy(ctx, name, string(doc))
+}
+
+// prepareUploads makes sure of the policy for what `device upload` does on MQTT.
+func (e *enrolment) prepareUploads(ctx context.Context) error {
+	if e.uploads == "" {
+		return nil
+	}
+	doc, err := json.Marshal(map[string]any{
+		"Version": "2012-10-17",
+		"Statement": []map[string]any{
+			{"Effect": "Allow", "Action": "iot:Connect", "Resource": "arn:aws:iot:*:*:client/${iot:Connection.Thing.ThingName}"},
+			{"Effect": "Allow", "Action": "iot:Publish", "Resource": []string{"arn:aws:iot:*:*:topic/file/upload", "arn:aws:iot:*:*:topic/file/upload/failed"}},
+		},
+	})
+	if err != nil {
+		return err
+	}
+	return e.ensurePolicy(ctx, uploadsPolicy, string(doc))
+}
+
+// ensurePolicy makes a policy unless it is there; it must be the very one.
+func (e *enrolment) ensurePolicy(ctx context.Context, name, doc string) error {
+	err := e.call(ctx, http.MethodPost, "/policies/"+url.PathEscape(name), nil, map[string]string{"policyDocument": doc}, nil)
+	if err == nil {
+		return nil
+	}
+	if ce, ok := errors.AsType[*client.Error](err); !ok || ce.Status != http.StatusConflict {
 		return fmt.Errorf("create policy %s: %w", name, err)
 	}
-	if err != nil { // it exists: it must be the one that we would have made
-		var have struct {
-			PolicyDocument string `json:"policyDocument"`
-		}
-		if err := e.call(ctx, http.MethodGet, "/policies/"+url.PathEscape(name), nil, nil, &have); err != nil {
-			return fmt.Errorf("policy %s: %w", name, err)
-		}
-		if have.PolicyDocument != string(doc) {
-			return fmt.Errorf("policy %s exists and says something else than to allow role alias %s: look at it, and give it by --policy if it is right", name, e.roleAlias)
-		}
+	var have struct {
+		PolicyDocument string `json:"policyDocument"`
 	}
-	e.policy = name
+	if err := e.call(ctx, http.MethodGet, "/policies/"+url.PathEscape(name), nil, nil, &have); err != nil {
+		return fmt.Errorf("policy %s: %w", name, err)
+	}
+	if have.PolicyDocument != doc {
+		return fmt.Errorf("policy %s exists and says something else than enroll would: look at it, and give it by --policy if it is right", name)
+	}
 	return nil
 }
 
@@ -249,6 +281,17 @@ func (e *enrolment) createThing(ctx context.Context) error {
 	e.config.ThingARN = have.ThingARN
 	e.undo = append(e.undo, func(ctx context.Context) error { return e.call(ctx, http.MethodDelete, path, nil, nil, nil) })
 	return nil
+}
+
+// policies are those to attach.
+func (e *enrolment) policies() (names []string) {
+	if e.policy != "" {
+		names = append(names, e.policy)
+	}
+	if e.uploads != "" {
+		names = append(names, uploadsPolicy)
+	}
+	return names
 }
 
 // createCertificate makes the certificate and ties it to thing and policy.
@@ -279,10 +322,10 @@ func (e *enrolment) createCertificate(ctx context.Context) (cert, key string, er
 	e.undo = append(e.undo, func(ctx context.Context) error {
 		return e.call(ctx, http.MethodDelete, principals, header, nil, nil)
 	})
-	if e.policy != "" {
+	for _, name := range e.policies() {
 		target := map[string]string{"target": made.CertificateARN}
-		if err := e.call(ctx, http.MethodPut, "/target-policies/"+url.PathEscape(e.policy), nil, target, nil); err != nil {
-			return "", "", fmt.Errorf("attach policy %s: %w", e.policy, err)
+		if err := e.call(ctx, http.MethodPut, "/target-policies/"+url.PathEscape(name), nil, target, nil); err != nil {
+			return "", "", fmt.Errorf("attach policy %s: %w", name, err)
 		}
 	}
 	if !strings.Contains(made.KeyPair.PrivateKey, "PRIVATE KEY") {

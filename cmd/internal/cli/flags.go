@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -68,7 +69,12 @@ func (f *Flags) WithConfig() {
 }
 
 // ParseWords reads args, which may mix flags and arguments, and wants exactly n arguments.
-func (f *Flags) ParseWords(args []string, n int) error {
+func (f *Flags) ParseWords(args []string, n int) error { return f.parseWords(args, n, n) }
+
+// ParseList is ParseWords for any number of arguments.
+func (f *Flags) ParseList(args []string) error { return f.parseWords(args, 0, math.MaxInt) }
+
+func (f *Flags) parseWords(args []string, least, most int) error {
 	var words []string
 	for {
 		if err := f.Parse(args); err != nil {
@@ -89,11 +95,11 @@ func (f *Flags) ParseWords(args []string, n int) error {
 		words = append(words, rest[0])
 		args = rest[1:]
 	}
-	if len(words) < n {
+	if len(words) < least {
 		return Usagef("an argument is missing")
 	}
-	if len(words) > n {
-		return Usagef("%q: there is no such argument", words[n])
+	if len(words) > most {
+		return Usagef("%q: there is no such argument", words[most])
 	}
 	if err := f.fill(); err != nil {
 		return err

@@ -13,12 +13,14 @@ import (
 )
 
 // About says in a line what the commands are for.
-const About = "what runs on a device: credentials for its own files"
+const About = "what runs on a device: uploads, and credentials for its own programs"
 
 // Commands are the words after `sekisho device`.
 func Commands() []cli.Command {
 	return []cli.Command{
 		{Name: "credentials", Summary: "get S3 credentials for the programs of this device", Run: credentials},
+		{Name: "upload", Args: "FILE…", Summary: "send files and say on MQTT that they are there", Run: upload},
+		{Name: "watch", Args: "FOLDER", Summary: "send what comes into a folder, for as long as it runs", Run: watch},
 	}
 }
 
@@ -41,4 +43,12 @@ func cacheFolder(t *cli.Terminal) (string, error) {
 		return filepath.Join(home, ".cache", "sekisho"), nil
 	}
 	return "", errors.New("there is no home folder to keep the credentials in: name one by --cache")
+}
+
+// rootOnly is a folder that only root may use.
+func rootOnly(dir string) string {
+	if os.Geteuid() == 0 {
+		return dir
+	}
+	return ""
 }

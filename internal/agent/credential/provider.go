@@ -75,6 +75,26 @@ func (p *Provider) Close() {
 	p.wg.Wait()
 }
 
+// Discard forgets a session that a service refused, here and on disk, so that the
+// next Get asks the server. Another session, which may be newer, stays.
+func (p *Provider) Discard(ctx context.Context, accessKeyID string) (err error) {
+	unlock, err := p.o.Cache.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	s, err := p.o.Cache.read()
+	if err == nil && s != nil && s.AccessKeyID == accessKeyID {
+		err = p.o.Cache.purge()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.session != nil && p.session.AccessKeyID == accessKeyID {
+		p.session = nil
+	}
+	return err
+}
+
 // Get returns a session to use now: the one there is, or a new one when it is
 // time; and an older one that still lasts while the server does not answer.
 func (p *Provider) Get(ctx context.Context) (*Session, error) {

@@ -1,0 +1,152 @@
+package device
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sekisho-iot/sekisho/cmd/internal/cli"
+	"github.com/sekisho-iot/sekisho/internal/agent/spool"
+	agent "github.com/sekisho-iot/sekisho/internal/agent/upload"
+)
+
+const (
+	redrawEvery = 100 * time.Millisecond
+	barWidth    = 30
+	nameWidth   = 32
+)
+
+// printer tells of uploads: lines of what happened, and on a terminal a bar for
+// each file that is on its way, which is drawn anew below them.
+type printer struct {
+	out, err io.Writer
+	bars     bool
+	now      func() time.Time
+
+	mu     sync.Mutex // guards what follows
+	active []bar
+	drawn  int // lines that the bars take
+	last   time.Time
+}
+
+type bar struct {
+	id, name    string
+	sent, total int64
+}
+
+func newPrinter(t *cli.Terminal, now func() time.Time) *printer {
+	return &printer{out: t.Stdout, err: t.Stderr, bars: t.IsTerminal, now: now}
+}
+
+// tell is the agent's.
+func (p *printer) tell(e agent.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := &e.Record
+	switch e.Kind {
+	case agent.Accepted, agent.Stored:
+	case agent.Progress:
+		p.move(r, e.Sent, e.Total)
+		if p.bars && p.now().Sub(p.last) >= redrawEvery {
+			p.erase()
+			p.draw()
+		}
+	case agent.Resumed:
+		p.move(r, e.Sent, e.Total)
+		p.say(p.err, "%s: resumed at %d of %d bytes", r.Name, e.Sent, e.Total)
+	case agent.Restart:
+		p.say(p.err, "%s: it has changed since it was accepted, and is sent as it is now", r.Name)
+	case agent.Finished:
+		p.remove(r)
+		p.say(p.out, "%s", finished(r))
+	case agent.Retry:
+		p.say(p.err, "%s: %v; the next try is in %s", r.Name, e.Err, e.Wait.Round(100*time.Millisecond))
+	case agent.Failed:
+		p.remove(r)
+		p.say(p.err, "%s: given up: %v", r.Name, e.Err)
+	case agent.Trouble:
+		p.say(p.err, "%v", e.Err)
+	}
+}
+
+func finished(r *spool.Record) string {
+	if r.State == spool.Done && r.Reason != "" {
+		return fmt.Sprintf("%s: its failure has been told", r.Name)
+	}
+	if r.URL != "" {
+		return fmt.Sprintf("%s: %d bytes at %s", r.Name, r.Size, r.URL)
+	}
+	return fmt.Sprintf("%s: %d bytes sent in a message", r.Name, r.Size)
+}
+
+// problem tells of a file that was not accepted.
+func (p *printer) problem(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.say(p.err, "%v", err)
+}
+
+// finish takes the bars away.
+func (p *printer) finish() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.erase()
+	p.active = nil
+}
+
+func (p *printer) say(w io.Writer, format string, args ...any) {
+	p.erase()
+	fmt.Fprintf(w, format+"\n", args...)
+	p.draw()
+}
+
+func (p *printer) move(r *spool.Record, sent, total int64) {
+	for i := range p.active {
+		if p.active[i].id == r.ID {
+			p.active[i].sent, p.active[i].total = sent, total
+			return
+		}
+	}
+	p.active = append(p.active, bar{r.ID, r.Name, sent, total})
+}
+
+func (p *printer) remove(r *spool.Record) {
+	p.active = slices.DeleteFunc(p.active, func(b bar) bool { return b.id == r.ID })
+}
+
+func (p *printer) erase() {
+	if p.drawn > 0 {
+		fmt.Fprintf(p.err, "\x1b[%dA\x1b[J", p.drawn)
+		p.drawn = 0
+	}
+}
+
+func (p *printer) draw() {
+	if !p.bars {
+		return
+	}
+	for _, b := range p.active {
+		full := 0
+		if b.total > 0 {
+			full = int(barWidth * b.sent / b.total)
+		}
+		name := []rune(b.name)
+		if len(name) > nameWidth {
+			name = append([]rune("…"), name[len(name)-nameWidth+1:]...)
+		}
+		fmt.Fprintf(p.err, "%-*s [%s%s] %3d %% of %.1f MiB\n", nameWidth, string(name),
+			strings.Repeat("=", full), strings.Repeat(" ", barWidth-full), percent(b), float64(b.total)/(1<<20))
+	}
+	p.drawn = len(p.active)
+	p.last = p.now()
+}
+
+func percent(b bar) int64 {
+	if b.total == 0 {
+		return 100
+	}
+	return 100 * b.sent / b.total
+}

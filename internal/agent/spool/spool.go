@@ -1,0 +1,208 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+)
+
+const (
+	journalFile = "journal"
+	lockFile    = "lock"
+	compactFrom = 4096 // lines; a shorter journal is left as it is
+)
+
+// LockedError says that another agent uses the spool.
+type LockedError struct {
+	Dir, PID string
+}
+
+// Error names the agent that is there.
+func (e *LockedError) Error() string {
+	who := "another agent"
+	if e.PID != "" {
+		who += " (process " + e.PID + ")"
+	}
+	return fmt.Sprintf("%s uses the spool %s: stop it, or give this one a spool of its own by --spool", who, e.Dir)
+}
+
+// Spool is an open spool folder. Its methods may be called from several goroutines.
+type Spool struct {
+	dir  string
+	lock *os.File
+
+	mu      sync.Mutex // guards what follows
+	journal *os.File
+	size    int64 // of the journal's whole lines
+	lines   int
+	compact int    // lines from which on it is written anew
+	written uint64 // batches written
+	records map[string]Record
+	paths   map[string]string // of records: path to ID
+	done    map[string]Record // by path: those to be remembered
+
+	syncing sync.Mutex // held while the journal is synced; taken before mu
+	synced  uint64     // batches on disk; guarded by syncing
+}
+
+// Open opens the spool in dir, which is made if need be. It fails with a
+// LockedError where another agent has it open.
+func Open(dir string) (_ *Spool, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	lock, err := acquire(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Spool{dir: dir, lock: lock, compact: compactFrom, records: map[string]Record{}, paths: map[string]string{}, done: map[string]Record{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if err := s.load(); err != nil {
+		return nil, err
+	}
+	for path := range s.done {
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			delete(s.done, path)
+		}
+	}
+	if s.lines > len(s.records)+len(s.done) {
+		if err := s.rewrite(); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func acquire(dir string) (*os.File, error) {
+	path := filepath.Join(dir, lockFile)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the folder that the operator named
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	held, err := tryLock(f)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("spool: lock %s: %w", path, err), f.Close())
+	}
+	if !held {
+		pid, _ := os.ReadFile(path) //nolint:gosec // as above
+		return nil, errors.Join(&LockedError{Dir: dir, PID: strings.TrimSpace(string(pid))}, f.Close())
+	}
+	if err := f.Truncate(0); err == nil {
+		_, _ = fmt.Fprintln(f, os.Getpid()) // for the message alone
+	}
+	return f, nil
+}
+
+// Close leaves the spool to another agent.
+func (s *Spool) Close() error {
+	s.syncing.Lock()
+	defer s.syncing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lock == nil {
+		return nil
+	}
+	var err error
+	if s.journal != nil {
+		err = errors.Join(s.journal.Sync(), s.journal.Close())
+	}
+	err = errors.Join(err, s.lock.Close())
+	s.lock, s.journal = nil, nil
+	return err
+}
+
+// Accept takes new records; when it returns, they are on disk.
+func (s *Spool) Accept(records ...Record) error { return s.append(true, records) }
+
+// Save writes what has become of a record. With durable it returns when that is
+// on disk; without, a power loss may undo it, but nothing less.
+func (s *Spool) Save(r *Record, durable bool) error { return s.append(durable, []Record{*r}) }
+
+// Records returns what is not done, in the order of acceptance.
+func (s *Spool) Records() []Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]Record, 0, len(s.records))
+	for _, r := range s.records {
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b Record) int {
+		if c := a.Accepted.Compare(b.Accepted); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Path+a.ID, b.Path+b.ID)
+	})
+	return all
+}
+
+// Find returns the record of a path that is not done, or is remembered as done.
+func (s *Spool) Find(path string) (Record, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id, ok := s.paths[path]; ok {
+		return s.records[id], true
+	}
+	r, ok := s.done[path]
+	return r, ok
+}
+
+func (s *Spool) append(durable bool, records []Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	batch, err := s.write(records)
+	if err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	if !durable {
+		return nil
+	}
+	return s.sync(batch)
+}
+
+// sync returns when the batch is on disk. Those who wait share the next sync.
+func (s *Spool) sync(batch uint64) error {
+	s.syncing.Lock()
+	defer s.syncing.Unlock()
+	if s.synced >= batch {
+		return nil
+	}
+	s.mu.Lock()
+	journal, upTo := s.journal, s.written
+	s.mu.Unlock()
+	if journal == nil {
+		return errClosed
+	}
+	if err := journal.Sync(); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	s.synced = upTo
+	return nil
+}
+
+// errClosed is of a spool that was left to another agent.
+var errClosed = errors.New("spool: closed")
+
+func (s *Spool) apply(r *Record) {
+	if r.State != Done {
+		s.records[r.ID] = *r
+		s.paths[r.Path] = r.ID
+		return
+	}
+	delete(s.records, r.ID)
+	if s.paths[r.Path] == r.ID {
+		delete(s.paths, r.Path)
+	}
+	if r.Keep {
+		s.done[r.Path] = *r
+	}
+}

@@ -1,0 +1,86 @@
+package upload_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sekisho-iot/sekisho/internal/agent/spool"
+	"github.com/sekisho-iot/sekisho/internal/agent/upload"
+)
+
+// down is a server that does not answer until it is up.
+type down struct {
+	up       time.Time
+	tries    []time.Time
+	messages []string
+}
+
+func (d *down) Publish(_ context.Context, topic string, _ []byte) error {
+	d.tries = append(d.tries, time.Now())
+	if time.Now().Before(d.up) {
+		return errors.New("no connection")
+	}
+	d.messages = append(d.messages, topic)
+	return nil
+}
+
+func budgetRun(t *testing.T, outage time.Duration) (d *down, failed int, took time.Duration) {
+	t.Helper()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := spool.Open(filepath.Join(dir, "spool"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close() //nolint:errcheck // the folder is temporary
+	start := time.Now()
+	d = &down{up: start.Add(outage)}
+	settings := upload.DefaultSettings()
+	settings.Thing, settings.Concurrency = thing, 1
+	if err := settings.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	a := upload.New(upload.Options{Settings: settings, Spool: s, Publisher: d, Tell: func(upload.Event) {}, Now: time.Now})
+	if _, problems := a.Accept([]upload.File{{Path: path}}); len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	failed, err = a.Run(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, failed, time.Since(start)
+}
+
+func TestBackoff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d, failed, took := budgetRun(t, 5*time.Minute)
+		if failed != 0 || took > 6*time.Minute || len(d.messages) != 1 || d.messages[0] != "file/upload" {
+			t.Errorf("%d failed after %v: %v", failed, took, d.messages)
+		}
+		for n := 1; n < len(d.tries); n++ {
+			longest := min(500*time.Millisecond<<(n-1), time.Minute)
+			if wait := d.tries[n].Sub(d.tries[n-1]); wait < longest/2 || wait > longest {
+				t.Errorf("wait %d: %v, want %v to %v", n, wait, longest/2, longest)
+			}
+		}
+	})
+}
+
+func TestBudget(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d, failed, took := budgetRun(t, 10*time.Minute+5*time.Second)
+		if failed != 1 || took < 9*time.Minute || took > 11*time.Minute {
+			t.Errorf("%d failed after %v: %v", failed, took, d.messages)
+		}
+	})
+}
