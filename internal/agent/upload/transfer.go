@@ -251,10 +251,11 @@ func (t *transfer) stored() error {
 
 // counted is a context whose requests move the progress.
 func (t *transfer) counted(ctx context.Context) context.Context {
+	record, target := t.record, t.target // a request that was given up may be read on for a moment
 	return withSent(ctx, func(n int64) {
-		sent := min(t.sent.Add(n), t.target)
+		sent := min(t.sent.Add(n), target)
 		if shown := t.shown.Load(); sent-shown >= progressEvery && t.shown.CompareAndSwap(shown, sent) {
-			t.a.tell(Event{Kind: Progress, Record: t.record, Sent: sent, Total: t.target})
+			t.a.tell(Event{Kind: Progress, Record: record, Sent: sent, Total: target})
 		}
 	})
 }
