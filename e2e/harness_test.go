@@ -367,7 +367,8 @@ func (s *server) credentialsURL(alias string) string {
 	return "https://" + s.credentialEndpoint() + "/role-aliases/" + alias + "/credentials"
 }
 
-// need skips the test where one of the programs is not on the machine.
+// need fails the test where one of the programs, all of which install.sh sees
+// to, is not on the machine.
 func need(t *testing.T, programs ...string) {
 	t.Helper()
 	missing := slices.DeleteFunc(slices.Clone(programs), func(p string) bool {
@@ -375,7 +376,7 @@ func need(t *testing.T, programs ...string) {
 		return err == nil
 	})
 	if len(missing) > 0 {
-		t.Skipf("not on this machine: %s", strings.Join(missing, ", "))
+		t.Fatalf("not on this machine: %s (make clients installs it)", strings.Join(missing, ", "))
 	}
 }
 

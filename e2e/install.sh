@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs what the end-to-end tests need and this machine lacks: curl, openssl,
-# jq, mosquitto and its clients, Node.js and Ruby's aws-sdk-s3 by apt-get; the AWS CLI,
+# jq, ip, mosquitto and its clients, Node.js and Ruby's aws-sdk-s3 by apt-get; the AWS CLI,
 # boto3 and the MQTT clients of Python into the virtual environment VENV, those
 # of JavaScript beside it. What is already there is left alone.
 # usage: e2e/install.sh VENV
 set -euo pipefail
 venv="$1"
 cache="$(dirname "$venv")"
+PATH="$PATH:/usr/sbin" # which not everybody's has
 awscli=1.45.11
 boto3=1.43.11
 python_clients=(paho-mqtt==2.1.0 AWSIoTPythonSDK==1.6.2 awsiotsdk==1.31.0)
@@ -17,7 +18,8 @@ missing=()
 command -v curl >/dev/null || missing+=(curl ca-certificates)
 command -v openssl >/dev/null || missing+=(openssl)
 command -v jq >/dev/null || missing+=(jq)
-command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || missing+=(mosquitto)
+command -v ip >/dev/null || missing+=(iproute2)
+command -v mosquitto >/dev/null || missing+=(mosquitto)
 command -v mosquitto_pub >/dev/null || missing+=(mosquitto-clients)
 command -v npm >/dev/null || missing+=(nodejs npm)
 command -v ruby >/dev/null || missing+=(ruby)

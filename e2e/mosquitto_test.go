@@ -26,13 +26,7 @@ const mosquittoWait = 4 * time.Second
 // where they differ, the script says how and why, and has to.
 func TestMosquittoConformance(t *testing.T) {
 	t.Parallel()
-	binary, err := exec.LookPath("mosquitto")
-	if err != nil {
-		binary, err = exec.LookPath("/usr/sbin/mosquitto") // which not everybody's path has
-	}
-	if err != nil {
-		t.Skip("mosquitto is not installed")
-	}
+	need(t, "mosquitto")
 	scripts, err := conformance.Load(os.DirFS("../internal/broker/testdata/conformance"))
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +49,7 @@ func TestMosquittoConformance(t *testing.T) {
 			go func() {
 				gate <- struct{}{}
 				defer func() { <-gate }()
-				o.err <- compare(t.Context(), binary, dir, s, v)
+				o.err <- compare(t.Context(), dir, s, v)
 			}()
 		}
 	}
@@ -89,7 +83,7 @@ func judge(t *testing.T, note string, err error) {
 var errNoMosquitto = errors.New("mosquitto does not run")
 
 // compare runs a script against a mosquitto of its own.
-func compare(ctx context.Context, binary, dir string, s *conformance.Script, v mqtt.Version) error {
+func compare(ctx context.Context, dir string, s *conformance.Script, v mqtt.Version) error {
 	dir, err := os.MkdirTemp(dir, "")
 	if err != nil {
 		return err
@@ -101,7 +95,7 @@ func compare(ctx context.Context, binary, dir string, s *conformance.Script, v m
 	if err := errors.Join(os.WriteFile(name+".acl", []byte(acl), 0o600), os.WriteFile(name+".conf", []byte(conf), 0o600)); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, binary, "-c", name+".conf")
+	cmd := exec.CommandContext(ctx, "mosquitto", "-c", name+".conf")
 	if err := cmd.Start(); err != nil {
 		return errors.Join(errNoMosquitto, err)
 	}

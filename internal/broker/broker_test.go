@@ -370,23 +370,31 @@ func TestPublishRate(t *testing.T) {
 		all, _ = p.Append(all, mqtt.V5)
 	}
 	pub.write(all)
-	got := 0
-	for got < 12 { // nothing is lost, all comes in time
-		_ = sub.conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	h.inBursts(sub, 12, 6, func(got int, p *mqtt.Publish) {
+		if want := strconv.Itoa(got); string(p.Payload) != want {
+			t.Fatalf("%s, want %s", p.Payload, want)
+		}
+	})
+}
+
+// inBursts takes n messages, of which no second of the clock may bring more
+// than most: nothing is lost, all comes in time.
+func (h *house) inBursts(c *client, n, most int, take func(got int, p *mqtt.Publish)) {
+	h.tb.Helper()
+	for got := 0; got < n; {
+		_ = c.conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
 		burst := 0
 		for {
-			p, err := sub.next()
+			p, err := c.next()
 			if err != nil {
 				break
 			}
-			if want := strconv.Itoa(got); string(p.(*mqtt.Publish).Payload) != want {
-				t.Fatalf("%s, want %s", p.(*mqtt.Publish).Payload, want)
-			}
+			take(got, p.(*mqtt.Publish))
 			got++
 			burst++
 		}
-		if burst > 6 {
-			t.Errorf("%d at once", burst)
+		if burst > most {
+			h.tb.Errorf("%d at once", burst)
 		}
 		h.clock.advance(time.Second)
 		h.Nudge()
@@ -404,24 +412,9 @@ func TestRedeliveryRate(t *testing.T) {
 		pub.publish("t", strconv.Itoa(i))
 	}
 	sub, _ = h.connect("a", "sub", true)
-	for got := 0; got < 30; {
-		_ = sub.conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
-		burst := 0
-		for {
-			p, err := sub.next()
-			if err != nil {
-				break
-			}
-			sub.write(mqtt.AppendAck(nil, mqtt.TypePuback, p.(*mqtt.Publish).ID))
-			got++
-			burst++
-		}
-		if burst > 11 {
-			t.Errorf("%d at once", burst)
-		}
-		h.clock.advance(time.Second)
-		h.Nudge()
-	}
+	h.inBursts(sub, 30, 11, func(_ int, p *mqtt.Publish) {
+		sub.write(mqtt.AppendAck(nil, mqtt.TypePuback, p.ID))
+	})
 }
 
 func TestDisconnectOfTheAPI(t *testing.T) {
