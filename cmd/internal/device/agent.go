@@ -55,7 +55,7 @@ func (f *agentFlags) add(fs *cli.Flags) {
 	fs.Var(&f.inlineMax, "inline-max", "`bytes` that a file may have to be sent inside a message, up to 90KiB")
 	fs.BoolVar(&f.settings.Plain, "plain", false, "send type and content or url alone, without name, size, sha256, thing and uploadId")
 	fs.Var(&f.partSize, "part-size", "`bytes` of one part of a large file")
-	fs.IntVar(&f.settings.Concurrency, "concurrency", f.settings.Concurrency, "requests at once, a `number`")
+	fs.IntVar(&f.settings.Concurrency, "concurrency", f.settings.Concurrency, "requests to S3 at once, a `number`")
 	fs.Var(&f.bandwidth, "bandwidth", "send at most so many `bytes` a second; 0 is no limit")
 	fs.StringVar(&f.order, "order", "oldest", "which files go first: oldest or newest")
 	fs.DurationVar(&f.settings.GiveUpAfter, "give-up-after", f.settings.GiveUpAfter, "give a file up that has made no progress for this `time`")

@@ -25,6 +25,10 @@ import (
 const (
 	firstWait   = 500 * time.Millisecond
 	longestWait = time.Minute
+
+	// messagesAtOnce are under way at once: enough for the server to make many of
+	// them durable by one write, and few enough for a small device's memory.
+	messagesAtOnce = 16
 )
 
 // Publisher publishes a message and returns when it is acknowledged.
@@ -55,12 +59,16 @@ type Agent struct {
 	settings *Settings
 	spool    *spool.Spool
 	s3       *s3.Client
-	slots    chan struct{} // one for each request at once
+	slots    chan struct{} // one for each request to S3 at once
+	buffers  chan []byte   // for messages that hold a file
 }
 
 // New makes an agent.
 func New(o Options) *Agent {
-	return &Agent{Options: o, settings: &o.Settings, spool: o.Spool, s3: o.S3, slots: make(chan struct{}, o.Settings.Concurrency)}
+	return &Agent{
+		Options: o, settings: &o.Settings, spool: o.Spool, s3: o.S3,
+		slots: make(chan struct{}, o.Settings.Concurrency), buffers: make(chan []byte, messagesAtOnce),
+	}
 }
 
 func (a *Agent) tell(e Event) { a.Tell(e) }
@@ -76,7 +84,7 @@ func (a *Agent) acquire(ctx context.Context) bool {
 
 func (a *Agent) release() { <-a.slots }
 
-// request makes one request when it is its turn.
+// request makes one request to S3 when it is its turn.
 func (a *Agent) request(ctx context.Context, do func(context.Context) error) error {
 	if !a.acquire(ctx) {
 		return ctx.Err()
@@ -86,11 +94,9 @@ func (a *Agent) request(ctx context.Context, do func(context.Context) error) err
 }
 
 func (a *Agent) publish(ctx context.Context, topic string, payload []byte) error {
-	return a.request(ctx, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, min(noticeTimeout, a.settings.GiveUpAfter))
-		defer cancel()
-		return a.Publisher.Publish(ctx, topic, payload)
-	})
+	ctx, cancel := context.WithTimeout(ctx, min(noticeTimeout, a.settings.GiveUpAfter))
+	defer cancel()
+	return a.Publisher.Publish(ctx, topic, payload)
 }
 
 // File is a file to accept.
@@ -165,6 +171,7 @@ func (a *Agent) record(f File) (_ spool.Record, known bool, err error) {
 // nothing left and more is closed or nil. It returns how many files failed.
 func (a *Agent) Run(ctx context.Context, more <-chan spool.Record) (failed int, err error) {
 	w := &work{a: a, finished: make(chan result), known: map[string]bool{}}
+	w.lanes[messages].limit, w.lanes[objects].limit = messagesAtOnce, a.settings.Concurrency
 	for _, r := range a.spool.Records() {
 		w.add(&r)
 	}
@@ -183,7 +190,7 @@ func (a *Agent) Run(ctx context.Context, more <-chan spool.Record) (failed int, 
 				more = nil
 			}
 		case res := <-w.finished:
-			w.running--
+			w.lanes[res.lane].running--
 			w.judge(ctx, res)
 		case <-timer.C:
 		case <-ctx.Done():
@@ -195,16 +202,29 @@ func (a *Agent) Run(ctx context.Context, more <-chan spool.Record) (failed int, 
 }
 
 type result struct {
-	t   *transfer
-	err error
+	t    *transfer
+	lane int
+	err  error
+}
+
+// The lanes: what takes a message alone does not wait for large files, nor the
+// other way round.
+const (
+	messages = iota
+	objects
+)
+
+// lane is transfers of one kind.
+type lane struct {
+	ready          []*transfer
+	running, limit int
 }
 
 // work is what Run has to do. Its goroutine alone touches it.
 type work struct {
 	a        *Agent
-	ready    []*transfer
+	lanes    [2]lane
 	waiting  []waiting
-	running  int
 	finished chan result
 	known    map[string]bool // IDs
 	failed   int
@@ -224,37 +244,57 @@ func (w *work) add(r *spool.Record) {
 	if !w.a.settings.Persist {
 		t.record.FailingSince = time.Time{} // each run has a budget of its own
 	}
-	at, _ := slices.BinarySearchFunc(w.ready, t, func(a, b *transfer) int {
+	l := &w.lanes[t.lane()]
+	at, _ := slices.BinarySearchFunc(l.ready, t, func(a, b *transfer) int {
 		c := a.record.ModTime.Compare(b.record.ModTime)
 		if w.a.settings.NewestFirst {
 			c = -c
 		}
 		return cmp.Or(c, cmp.Compare(a.record.Path, b.record.Path))
 	})
-	w.ready = slices.Insert(w.ready, at, t)
+	l.ready = slices.Insert(l.ready, at, t)
 }
 
-func (w *work) idle() bool { return len(w.ready)+len(w.waiting)+w.running == 0 }
+func (w *work) idle() bool {
+	n := len(w.waiting)
+	for _, l := range w.lanes {
+		n += len(l.ready) + l.running
+	}
+	return n == 0
+}
+
+// lane is where a transfer belongs as it is now.
+func (t *transfer) lane() int {
+	if t.record.State == spool.Pending && t.record.Size > t.a.settings.InlineMax {
+		return objects
+	}
+	return messages
+}
 
 // start begins what may be: first what waited for another attempt and is due.
 func (w *work) start(ctx context.Context) {
 	now := w.a.Now()
 	w.waiting = slices.DeleteFunc(w.waiting, func(x waiting) bool {
-		due := !x.until.After(now) && w.running < w.a.settings.Concurrency
+		l := &w.lanes[x.t.lane()]
+		due := !x.until.After(now) && l.running < l.limit
 		if due {
 			w.begin(ctx, x.t)
 		}
 		return due
 	})
-	for w.running < w.a.settings.Concurrency && len(w.ready) > 0 {
-		t := w.ready[0]
-		w.ready = w.ready[1:]
-		w.begin(ctx, t)
+	for i := range w.lanes {
+		l := &w.lanes[i]
+		for l.running < l.limit && len(l.ready) > 0 {
+			t := l.ready[0]
+			l.ready = l.ready[1:]
+			w.begin(ctx, t)
+		}
 	}
 }
 
 func (w *work) begin(ctx context.Context, t *transfer) {
-	w.running++
+	lane := t.lane()
+	w.lanes[lane].running++
 	go func() {
 		var err error
 		if t.record.State == spool.Failed {
@@ -262,13 +302,13 @@ func (w *work) begin(ctx context.Context, t *transfer) {
 		} else {
 			err = t.attempt(ctx)
 		}
-		w.finished <- result{t, err}
+		w.finished <- result{t, lane, err}
 	}()
 }
 
 // drain waits for what still runs.
 func (w *work) drain() {
-	for ; w.running > 0; w.running-- {
+	for running := w.lanes[messages].running + w.lanes[objects].running; running > 0; running-- {
 		res := <-w.finished
 		res.t.drop()
 	}
@@ -277,10 +317,14 @@ func (w *work) drain() {
 	}
 }
 
+// untilNext is the time until one that waits may begin. Where a lane is full, it
+// is the end of another that makes room.
 func (w *work) untilNext(now time.Time) time.Duration {
 	next := time.Hour
 	for _, x := range w.waiting {
-		next = min(next, x.until.Sub(now))
+		if l := &w.lanes[x.t.lane()]; l.running < l.limit {
+			next = min(next, x.until.Sub(now))
+		}
 	}
 	return max(0, next)
 }
@@ -294,7 +338,8 @@ func (w *work) judge(ctx context.Context, res result) {
 		w.a.tell(Event{Kind: Finished, Record: t.record, Sent: t.record.Size, Total: t.record.Size})
 		return
 	case err == nil:
-		w.ready = slices.Insert(w.ready, 0, t)
+		l := &w.lanes[t.lane()]
+		l.ready = slices.Insert(l.ready, 0, t)
 		return
 	case ctx.Err() != nil:
 		t.drop()

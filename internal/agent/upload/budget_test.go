@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,6 +83,67 @@ func TestBudget(t *testing.T) {
 		d, failed, took := budgetRun(t, 10*time.Minute+5*time.Second)
 		if failed != 1 || took < 9*time.Minute || took > 11*time.Minute {
 			t.Errorf("%d failed after %v: %v", failed, took, d.messages)
+		}
+	})
+}
+
+// busy is a server that refuses the first message and is slow with the others.
+type busy struct {
+	mu    sync.Mutex // guards tries
+	tries int
+}
+
+func (b *busy) Publish(ctx context.Context, _ string, _ []byte) error {
+	b.mu.Lock()
+	b.tries++
+	first := b.tries == 1
+	b.mu.Unlock()
+	if first {
+		return errors.New("not now")
+	}
+	select {
+	case <-time.After(20 * time.Second):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// A file that is due while others take all the room waits for one of them to end;
+// it must not be asked about over and over (the clock of the test would stand still).
+func TestDueWithoutRoom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		s, err := spool.Open(filepath.Join(dir, "spool"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close() //nolint:errcheck // the folder is temporary
+		settings := upload.DefaultSettings()
+		settings.Thing = thing
+		if err := settings.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		server := &busy{}
+		a := upload.New(upload.Options{Settings: settings, Spool: s, Publisher: server, Tell: func(upload.Event) {}, Now: time.Now})
+		var files []upload.File
+		for i := range 20 {
+			path := filepath.Join(dir, strconv.Itoa(i))
+			if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, upload.File{Path: path})
+		}
+		if _, problems := a.Accept(files); len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		start := time.Now()
+		if failed, err := a.Run(t.Context(), nil); failed != 0 || err != nil {
+			t.Fatal(failed, err)
+		}
+		if server.tries != 21 || time.Since(start) != 40*time.Second {
+			t.Errorf("%d tries, %v", server.tries, time.Since(start))
 		}
 	})
 }

@@ -24,8 +24,17 @@ type source struct {
 	info     os.FileInfo
 	partSize int64
 	whole    hash.Hash
-	parts    []uint32 // CRC-32C of each
+	parts    []partSum
 	buffer   []byte
+	// signed has the SHA-256 of each part taken as well, which requests without TLS
+	// are signed with.
+	signed bool
+}
+
+// partSum is what is known of a part's bytes.
+type partSum struct {
+	crc32c uint32
+	sha256 string // lower-case hex; "" unless it is needed
 }
 
 func openSource(path string, partSize func(int64) int64) (*source, error) {
@@ -58,32 +67,47 @@ func (s *source) section(n int) *io.SectionReader {
 	return io.NewSectionReader(s.file, at, min(s.partSize, s.size()-at))
 }
 
-// sum returns the CRC-32C of part n, for which the parts before it are read as well.
-func (s *source) sum(n int) (uint32, error) {
+// sum returns the sums of part n, for which the parts before it are read as well.
+func (s *source) sum(n int) (partSum, error) {
 	if s.buffer == nil {
 		s.buffer = make([]byte, 256<<10)
 	}
 	for len(s.parts) <= n {
 		crc := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+		sums := writers{s.whole, crc}
+		var sha hash.Hash
+		if s.signed && s.count() > 1 {
+			sha = sha256.New()
+			sums = append(sums, sha)
+		}
 		part := s.section(len(s.parts))
-		read, err := io.CopyBuffer(writers{s.whole, crc}, part, s.buffer)
+		read, err := io.CopyBuffer(sums, part, s.buffer)
 		if err != nil {
-			return 0, err
+			return partSum{}, err
 		}
 		if read != part.Size() {
-			return 0, fmt.Errorf("%w: it became shorter", errChanged)
+			return partSum{}, fmt.Errorf("%w: it became shorter", errChanged)
 		}
-		s.parts = append(s.parts, crc.Sum32())
+		sum := partSum{crc32c: crc.Sum32()}
+		switch {
+		case sha != nil:
+			sum.sha256 = hex.EncodeToString(sha.Sum(nil))
+		case s.signed: // the only part is the whole
+			sum.sha256 = s.hexDigest()
+		}
+		s.parts = append(s.parts, sum)
 	}
 	return s.parts[n], nil
 }
 
-// writers is two hashes as one writer, which never fails.
-type writers [2]hash.Hash
+// writers is hashes as one writer, which never fails.
+type writers []hash.Hash
 
 func (w writers) Write(b []byte) (int, error) {
-	_, _ = w[0].Write(b)
-	return w[1].Write(b)
+	for _, h := range w {
+		_, _ = h.Write(b)
+	}
+	return len(b), nil
 }
 
 // digest is the SHA-256 of the whole, once all parts are summed.
@@ -106,6 +130,6 @@ func (s *source) unchanged(path string) error {
 
 func (s *source) close() { _ = s.file.Close() }
 
-func crcText(sum uint32) string {
-	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, sum))
+func (p partSum) crcText() string {
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, p.crc32c))
 }

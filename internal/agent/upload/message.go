@@ -1,6 +1,7 @@
 package upload
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 
@@ -22,9 +23,22 @@ type Message struct {
 	Reason   string `json:"reason,omitempty"` // of upload_failed
 }
 
-func (s *Settings) inlineMessage(r *spool.Record, content []byte) ([]byte, error) {
-	return s.message(r, Message{Type: "file_content", Content: base64.StdEncoding.EncodeToString(content), SHA256: r.SHA256})
+// appendInline appends the message that holds a file's content to b, which should
+// have room for it: see inlineRoom.
+func (s *Settings) appendInline(b []byte, r *spool.Record, content []byte) ([]byte, error) {
+	rest, err := s.message(r, Message{Type: "file_content", SHA256: r.SHA256})
+	if err != nil {
+		return nil, err
+	}
+	head, tail, _ := bytes.Cut(rest, []byte(`"file_content"`))
+	b = append(append(b, head...), `"file_content","content":"`...)
+	b = base64.StdEncoding.AppendEncode(b, content)
+	return append(append(b, '"'), tail...), nil
 }
+
+// inlineRoom is what a message of a file of so many bytes takes, the file's bytes
+// included. Names that are long make it grow.
+func inlineRoom(size int64) int { return int(size) + base64.StdEncoding.EncodedLen(int(size)) + 1<<10 }
 
 func (s *Settings) urlMessage(r *spool.Record) ([]byte, error) {
 	return s.message(r, Message{Type: "s3_url", URL: r.URL, SHA256: r.SHA256})
@@ -41,13 +55,6 @@ func (s *Settings) message(r *spool.Record, m Message) ([]byte, error) {
 		m.SHA256 = ""
 	} else {
 		m.Name, m.Size, m.Thing, m.UploadID = r.Name, &r.Size, s.Thing, r.ID
-	}
-	if m.Type == "file_content" && m.Content == "" { // an empty file has empty content, not none
-		return json.Marshal(struct {
-			Message
-
-			Content string `json:"content"`
-		}{Message: m})
 	}
 	return json.Marshal(m)
 }

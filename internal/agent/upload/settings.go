@@ -40,7 +40,7 @@ type Settings struct {
 	InlineMax   int64  // a larger file goes to S3
 
 	PartSize    int64
-	Concurrency int // requests at once
+	Concurrency int // requests to S3 at once
 
 	NewestFirst bool
 	GiveUpAfter time.Duration // without any progress

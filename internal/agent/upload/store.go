@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
@@ -36,6 +38,21 @@ func NewS3(s *Settings, tr *http.Transport, provider aws.CredentialsProvider, di
 		Credentials: provider, HTTPClient: &http.Client{Transport: &counting{tr}},
 		Retryer:                    aws.NopRetryer{},
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
+	})
+}
+
+// payloadHash has a request signed with the SHA-256 of its body, in hex, that is
+// known already. Without one, as over TLS, which keeps bytes from being changed,
+// the body is not signed; its checksum is.
+func payloadHash(sha256 string) func(*s3.Options) {
+	if sha256 == "" {
+		sha256 = "UNSIGNED-PAYLOAD"
+	}
+	return s3.WithAPIOptions(func(stack *middleware.Stack) error {
+		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("payloadHash",
+			func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+				return next.HandleInitialize(v4.SetPayloadHash(ctx, sha256), in)
+			}), middleware.Before)
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -143,6 +144,7 @@ func (t *transfer) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.signed = strings.HasPrefix(t.a.settings.Endpoint, "http:")
 	t.source = s
 	if t.record.Same(s.size(), s.modTime()) {
 		return nil
@@ -189,24 +191,45 @@ var errLocal = errors.New("cannot be sent")
 // inline sends the content as a message.
 func (t *transfer) inline(ctx context.Context) error {
 	s := t.source
-	content := make([]byte, s.size())
+	defer t.drop() // its sums are used up
+	buffer := t.a.buffer(inlineRoom(s.size()))
+	content := buffer[:s.size()]
 	if _, err := io.ReadFull(s.section(0), content); err != nil {
 		return fmt.Errorf("%w: %w", errChanged, err)
 	}
 	_, _ = s.whole.Write(content)
 	t.record.SHA256 = s.hexDigest()
-	defer t.drop() // its sums are used up
 	if err := s.unchanged(t.record.Path); err != nil {
 		return err
 	}
-	m, err := t.a.settings.inlineMessage(&t.record, content)
+	m, err := t.a.settings.appendInline(buffer[len(content):len(content)], &t.record, content)
 	if err != nil {
 		return err
 	}
 	if err := t.a.publish(ctx, t.a.settings.Topic, m); err != nil {
-		return err
+		return err // the MQTT client may still hold the message
 	}
+	t.a.recycle(buffer)
 	return t.noticed()
+}
+
+// buffer returns one of so many bytes.
+func (a *Agent) buffer(size int) []byte {
+	select {
+	case b := <-a.buffers:
+		if cap(b) >= size {
+			return b[:size]
+		}
+	default:
+	}
+	return make([]byte, size)
+}
+
+func (a *Agent) recycle(b []byte) {
+	select {
+	case a.buffers <- b:
+	default:
+	}
 }
 
 // named has the server's ledger know the object as the notice does.
@@ -217,15 +240,16 @@ func named(r *spool.Record) map[string]string {
 // single sends the file by one request.
 func (t *transfer) single(ctx context.Context) error {
 	s, r := t.source, &t.record
-	if _, err := s.sum(0); err != nil {
+	first, err := s.sum(0)
+	if err != nil {
 		return err
 	}
 	sum := base64.StdEncoding.EncodeToString(s.digest())
-	err := t.a.request(ctx, func(ctx context.Context) error {
+	err = t.a.request(ctx, func(ctx context.Context) error {
 		_, err := t.a.s3.PutObject(t.counted(ctx), &s3.PutObjectInput{
 			Bucket: &r.Bucket, Key: &r.Key, Body: s.section(0), ContentLength: aws.Int64(s.size()), ChecksumSHA256: &sum,
 			Metadata: named(r),
-		})
+		}, payloadHash(first.sha256))
 		return err
 	})
 	if err != nil {
@@ -306,7 +330,7 @@ func (t *transfer) notedParts() ([]types.CompletedPart, error) {
 			return nil, err
 		}
 		parts[n] = types.CompletedPart{
-			PartNumber: aws.Int32(int32(n + 1)), ETag: &t.record.ETags[n], ChecksumCRC32C: aws.String(crcText(sum)),
+			PartNumber: aws.Int32(int32(n + 1)), ETag: &t.record.ETags[n], ChecksumCRC32C: aws.String(sum.crcText()),
 		}
 	}
 	t.tellResumed(t.source.size())
@@ -396,7 +420,7 @@ func (t *transfer) sendParts(ctx context.Context, have map[int32]types.Part) ([]
 			failed.set(err)
 			break
 		}
-		number, crc := int32(n+1), crcText(sum)
+		number, crc := int32(n+1), sum.crcText()
 		parts[n] = types.CompletedPart{PartNumber: &number, ChecksumCRC32C: &crc}
 		if p, ok := have[number]; ok && aws.ToString(p.ChecksumCRC32C) == crc && aws.ToInt64(p.Size) == s.section(n).Size() {
 			parts[n].ETag = p.ETag
@@ -411,7 +435,7 @@ func (t *transfer) sendParts(ctx context.Context, have map[int32]types.Part) ([]
 		}
 		group.Go(func() {
 			defer t.a.release()
-			failed.set(t.sendPart(ctx, n, &parts[n]))
+			failed.set(t.sendPart(ctx, n, &parts[n], sum.sha256))
 		})
 	}
 	group.Wait()
@@ -428,12 +452,12 @@ func (t *transfer) tellResumed(there int64) {
 	}
 }
 
-func (t *transfer) sendPart(ctx context.Context, n int, part *types.CompletedPart) error {
+func (t *transfer) sendPart(ctx context.Context, n int, part *types.CompletedPart, sha256 string) error {
 	r, body := &t.record, t.source.section(n)
 	out, err := t.a.s3.UploadPart(t.counted(ctx), &s3.UploadPartInput{
 		Bucket: &r.Bucket, Key: &r.Key, UploadId: &r.S3Upload, PartNumber: part.PartNumber,
 		Body: body, ContentLength: aws.Int64(body.Size()), ChecksumCRC32C: part.ChecksumCRC32C,
-	})
+	}, payloadHash(sha256))
 	if err != nil {
 		return fmt.Errorf("upload part %d: %w", n+1, err)
 	}
