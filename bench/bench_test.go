@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	var s settings
-	flag.StringVar(&s.parts, "parts", "start,policy,credentials,s3,mqtt,agent", "what to measure")
+	flag.StringVar(&s.parts, "parts", "start,policy,credentials,control,s3,mqtt,agent", "what to measure")
 	flag.IntVar(&s.rounds, "rounds", 5, "rounds of each comparison, in turns")
 	flag.DurationVar(&s.round, "round", 3*time.Second, "length of a round")
 	flag.StringVar(&s.mqtt, "mqtt", defaultScenarios, "scenarios of the part mqtt; 1to1, 50to1 and 1to100 are parts of plain")
@@ -75,7 +75,7 @@ func (s *settings) run(dir string) error {
 	fmt.Printf("%s, %s/%s, %d cores, %d connections, median of %d rounds of %s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), connections, s.rounds, s.round)
 	for part := range strings.SplitSeq(s.parts, ",") {
 		run, ok := map[string]func(context.Context, string) error{
-			"start": s.start, "policy": s.policy, "credentials": s.credentials, "s3": s.s3, "mqtt": s.mqttPart, "agent": s.agent,
+			"start": s.start, "policy": s.policy, "credentials": s.credentials, "s3": s.s3, "mqtt": s.mqttPart, "agent": s.agent, "control": s.control,
 		}[part]
 		if !ok {
 			return fmt.Errorf("no part is called %q", part)

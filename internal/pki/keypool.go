@@ -10,8 +10,13 @@ import (
 // keyBits is the size of the keys that CreateKeysAndCertificate makes.
 const keyBits = 2048
 
-// KeyPool makes RSA keys ahead of need, one at a time and for at most half of
-// one processor, because a key takes a tenth of a second and more.
+// firstKeys are wanted soon.
+const firstKeys = 8
+
+// KeyPool makes RSA keys ahead of need, because a key takes a tenth of a second
+// and more. It makes one at a time, the first few for half of one processor's
+// time and the others for a quarter; on a busy machine, where a key takes longer,
+// it also rests longer.
 type KeyPool struct {
 	rand  io.Reader
 	keys  chan *rsa.PrivateKey
@@ -64,6 +69,9 @@ func (p *KeyPool) fill(pause time.Duration) {
 		case p.keys <- k:
 		case <-p.stop:
 			return
+		}
+		if len(p.keys) >= firstKeys {
+			took *= 3
 		}
 		timer.Reset(took)
 	}

@@ -1,26 +1,12 @@
 package policy_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/sekisho-iot/sekisho/internal/policy"
 )
-
-// tenStatements is the shape of a device's role in the field: variables,
-// wildcards and conditions in every place.
-const tenStatements = `{"Version":"2012-10-17","Statement":[
- {"Sid":"Own","Effect":"Allow","Action":["s3:PutObject","s3:GetObject"],"Resource":"arn:aws:s3:::data/${credentials-iot:ThingName}/*"},
- {"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::data","Condition":{"StringLike":{"s3:prefix":"${credentials-iot:ThingName}/*"}}},
- {"Effect":"Allow","Action":"s3:Get*","Resource":["arn:aws:s3:::firmware/${credentials-iot:ThingTypeName}/*","arn:aws:s3:::public/*"]},
- {"Effect":"Deny","Action":"s3:*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"false"}}},
- {"Effect":"Deny","Action":"s3:*","Resource":"*","Condition":{"NotIpAddress":{"aws:SourceIp":["10.0.0.0/8","2001:db8::/32"]}}},
- {"Effect":"Deny","Action":"s3:DeleteObject*","NotResource":"arn:aws:s3:::data/${credentials-iot:ThingName}/tmp/*"},
- {"Effect":"Deny","Action":"s3:PutObject","Resource":"arn:aws:s3:::data/*/locked/*"},
- {"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateLessThan":{"aws:TokenIssueTime":"2020-01-01T00:00:00Z"}}},
- {"Effect":"Allow","Action":"sts:AssumeRole","Resource":"arn:aws:iam::*:role/device-?"},
- {"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::archive/${aws:PrincipalTag/team, 'none'}/*","Condition":{"NumericLessThan":{"s3:max-keys":100},"ForAnyValue:StringEquals":{"aws:TagKeys":["a","b"]}}}
-]}`
 
 func compile(tb testing.TB, use policy.Use, src string) *policy.Policy {
 	tb.Helper()
@@ -31,10 +17,16 @@ func compile(tb testing.TB, use policy.Use, src string) *policy.Policy {
 	return p
 }
 
+// tenStatementsRequest is with the shape of a device's role in the field: variables,
+// wildcards and conditions in every place.
 func tenStatementsRequest(tb testing.TB) (*policy.Grants, *policy.Request) {
 	tb.Helper()
+	tenStatements, err := os.ReadFile("testdata/ten-statements.json")
+	if err != nil {
+		tb.Fatal(err)
+	}
 	g := &policy.Grants{
-		Identity: policy.Set{compile(tb, policy.Identity, tenStatements)},
+		Identity: policy.Set{compile(tb, policy.Identity, string(tenStatements))},
 	}
 	r := &policy.Request{
 		Action:   "s3:PutObject",

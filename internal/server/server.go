@@ -37,7 +37,7 @@ const (
 	objectsDir   = "objects"
 	queueDir     = "queue"
 
-	readyKeys   = 8               // RSA keys made ahead of need
+	readyKeys   = 128             // RSA keys made ahead of need
 	readyDelay  = 5 * time.Second // and not before the start is over
 	openReaders = 4
 )
