@@ -68,7 +68,7 @@ conformance-mqtt: ## the suites of a checkout PAHO of paho.mqtt.testing (docs/co
 	e2e/conformance/mqtt $(PAHO)
 
 bench: build ## benchmark tables (docs/benchmarks.md)
-	$(GO) test -tags bench -count 1 -timeout 30m -v ./bench $(BENCHFLAGS)
+	$(GO) test -tags bench -count 1 -timeout 60m -v ./bench $(BENCHFLAGS)
 
 lint: $(LINT) ## golangci-lint with .golangci.yml
 	$(LINT) run ./...

@@ -31,6 +31,8 @@ type settings struct {
 	rounds int
 	round  time.Duration
 
+	fleet int // devices of the part devices
+
 	mqtt        string // scenarios of the part mqtt
 	mqttProfile string
 	mqttServer  string
@@ -51,9 +53,10 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	var s settings
-	flag.StringVar(&s.parts, "parts", "start,policy,credentials,control,s3,mqtt,agent", "what to measure")
+	flag.StringVar(&s.parts, "parts", "start,policy,credentials,devices,control,s3,mqtt,agent", "what to measure")
 	flag.IntVar(&s.rounds, "rounds", 5, "rounds of each comparison, in turns")
 	flag.DurationVar(&s.round, "round", 3*time.Second, "length of a round")
+	flag.IntVar(&s.fleet, "fleet", 100_000, "devices of the part devices")
 	flag.StringVar(&s.mqtt, "mqtt", defaultScenarios, "scenarios of the part mqtt; 1to1, 50to1 and 1to100 are parts of plain")
 	flag.StringVar(&s.mqttProfile, "mqttprofile", "", "file for a CPU profile of the bare broker; leaves mosquitto out")
 	flag.StringVar(&s.mqttServer, "mqttserver", "serve", "what speaks TLS in the part mqtt: bin/sekisho serve, or the bare broker")
@@ -70,12 +73,12 @@ func TestMain(m *testing.M) {
 }
 
 func (s *settings) run(dir string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 55*time.Minute)
 	defer cancel()
 	fmt.Printf("%s, %s/%s, %d cores, %d connections, median of %d rounds of %s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), connections, s.rounds, s.round)
 	for part := range strings.SplitSeq(s.parts, ",") {
 		run, ok := map[string]func(context.Context, string) error{
-			"start": s.start, "policy": s.policy, "credentials": s.credentials, "s3": s.s3, "mqtt": s.mqttPart, "agent": s.agent, "control": s.control,
+			"start": s.start, "policy": s.policy, "credentials": s.credentials, "s3": s.s3, "mqtt": s.mqttPart, "agent": s.agent, "control": s.control, "devices": s.devices,
 		}[part]
 		if !ok {
 			return fmt.Errorf("no part is called %q", part)

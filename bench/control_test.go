@@ -61,8 +61,12 @@ func (o *operator) call(ctx context.Context, service, method, path, contentType,
 		return err
 	}
 	req.Header.Set("Content-Type", contentType)
+	return o.send(req, service, body, out)
+}
+
+func (o *operator) send(req *http.Request, service, body string, out any) error {
 	digest := sha256.Sum256([]byte(body))
-	if err := o.signer.SignHTTP(ctx, o.who, req, hex.EncodeToString(digest[:]), service, region, time.Now()); err != nil {
+	if err := o.signer.SignHTTP(req.Context(), o.who, req, hex.EncodeToString(digest[:]), service, region, time.Now()); err != nil {
 		return err
 	}
 	res, err := o.http.Do(req)
@@ -72,7 +76,7 @@ func (o *operator) call(ctx context.Context, service, method, path, contentType,
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
 	if err == nil && res.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s %s: %s %s", method, path, res.Status, b)
+		err = fmt.Errorf("%s %s: %s %s", req.Method, req.URL.Path, res.Status, b)
 	}
 	if err == nil && out != nil {
 		err = json.Unmarshal(b, out)
@@ -82,6 +86,15 @@ func (o *operator) call(ctx context.Context, service, method, path, contentType,
 
 func (o *operator) iot(ctx context.Context, method, path, body string, out any) error {
 	return o.call(ctx, "iot", method, path, "application/json", body, out)
+}
+
+func (o *operator) attachThing(ctx context.Context, thing, principal string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, o.url+"/things/"+thing+"/principals", http.NoBody)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("X-Amzn-Principal", principal)
+	return o.send(req, "iot", "", nil)
 }
 
 // control measures calls that change things, each of which is on disk before

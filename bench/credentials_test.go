@@ -131,11 +131,15 @@ func second[T any](_ T, err error) error { return err }
 
 // get reads an answer to its end and returns its size.
 func get(ctx context.Context, c *http.Client, url string) (int64, error) {
+	return getAs(ctx, c, url, "bench")
+}
+
+func getAs(ctx context.Context, c *http.Client, url, thing string) (int64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return 0, err
 	}
-	req.Header.Set("x-amzn-iot-thingname", "bench")
+	req.Header.Set("x-amzn-iot-thingname", thing)
 	res, err := c.Do(req)
 	if err != nil {
 		return 0, err
