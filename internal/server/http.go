@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,23 +30,6 @@ const (
 
 	maxDescriptors = 8 << 20 // what no limit at all means
 )
-
-// limitConns closes the connections that come while limit are open, so that no
-// flood of them takes the descriptors that the database and the objects need.
-func limitConns(s *http.Server, limit int64) {
-	var open atomic.Int64
-	s.ConnState = func(c net.Conn, state http.ConnState) {
-		switch state {
-		case http.StateNew:
-			if open.Add(1) > limit {
-				_ = c.Close()
-			}
-		case http.StateClosed, http.StateHijacked:
-			open.Add(-1)
-		case http.StateActive, http.StateIdle:
-		}
-	}
-}
 
 // connLimit is how many connections each of the two HTTP servers may have: an
 // eighth of the descriptors that there are. Another is for files, the rest for
@@ -85,7 +67,7 @@ func newHTTPServer(h http.Handler, conf *tls.Config, log *slog.Logger) *http.Ser
 		// Handshakes that strangers break off are no news.
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	limitConns(s, connLimit())
+	s.ConnState = newCrowd(connLimit()).connState
 	return s
 }
 

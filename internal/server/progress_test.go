@@ -3,10 +3,12 @@ package server
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -186,17 +188,23 @@ func TestDeadlinesEndWithTheirRequest(t *testing.T) {
 	})
 }
 
-// Connections beyond the limit are closed, those within it and later ones served.
+// Connections beyond the limit are closed while all others are busy; one that is
+// idle makes room.
 func TestSecurityRule14_ManyConnections(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
-		srv := newHTTPServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), nil, slog.New(slog.DiscardHandler))
-		limitConns(srv, 2)
+		release := make(chan struct{})
+		srv := newHTTPServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				<-release
+			}
+		}), nil, slog.New(slog.DiscardHandler))
+		srv.ConnState = newCrowd(2).connState
 		ended := make(chan error)
 		go func() { ended <- srv.Serve(p) }()
-		served := func(c net.Conn) bool {
-			_, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		served := func(c net.Conn, path string) bool {
+			_, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n")
 			if err == nil {
 				var res *http.Response
 				if res, err = http.ReadResponse(bufio.NewReader(c), nil); err == nil {
@@ -205,20 +213,85 @@ func TestSecurityRule14_ManyConnections(t *testing.T) {
 			}
 			return err == nil
 		}
-		a, b, c := p.dial(), p.dial(), p.dial()
-		if !served(a) || !served(b) || served(c) {
-			t.Error("not two of three were served")
+		a, b := p.dial(), p.dial()
+		var busy sync.WaitGroup
+		for _, c := range []net.Conn{a, b} {
+			busy.Go(func() {
+				if !served(c, "/slow") {
+					t.Error("a connection within the limit was not served")
+				}
+			})
 		}
-		_ = a.Close()
 		synctest.Wait()
-		if d := p.dial(); !served(d) {
-			t.Error("room was made, and not used")
+		if served(p.dial(), "/") {
+			t.Error("a third connection was served while two are busy")
+		}
+		close(release)
+		busy.Wait()
+		synctest.Wait() // a and b are idle
+		if !served(p.dial(), "/") {
+			t.Error("an idle connection made no room")
+		}
+		if served(a, "/") == served(b, "/") {
+			t.Error("not one of the two idle connections was closed")
 		}
 		_ = srv.Close()
 		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
 			t.Error(err)
 		}
 	})
+}
+
+// farConn is a connection from an address of one's choice.
+type farConn struct {
+	net.Conn
+	from   string
+	closed bool
+}
+
+func (f *farConn) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(f.from))
+}
+
+func (f *farConn) Close() error {
+	f.closed = true
+	return nil
+}
+
+// One address cannot take the places of all others, whatever it does with its
+// connections; what is on this machine may, since a proxy speaks for many.
+func TestSecurityRule14_OneAddress(t *testing.T) {
+	t.Parallel()
+	enter := func(w *crowd, from string) *farConn {
+		c := &farConn{from: from}
+		w.connState(c, http.StateNew)
+		return c
+	}
+	for from, want := range map[string]int{"192.0.2.1:%d": 5, "[2001:db8::%x]:1": 5, "[::ffff:192.0.2.1]:%d": 5, "127.0.0.1:%d": 10, "[::1]:%d": 10} {
+		w := newCrowd(10)
+		var open []*farConn
+		for i := range 20 {
+			if c := enter(w, fmt.Sprintf(from, i+1)); !c.closed {
+				open = append(open, c)
+				w.connState(c, http.StateActive)
+			} else {
+				w.connState(c, http.StateClosed)
+			}
+		}
+		if len(open) != want {
+			t.Errorf("%s has %d connections, want %d", from, len(open), want)
+		}
+		if want == 5 && enter(w, "192.0.2.2:1").closed {
+			t.Errorf("%s: there is no place for another", from)
+		}
+		for _, c := range open {
+			w.connState(c, http.StateIdle)
+			w.connState(c, http.StateClosed)
+		}
+		if len(w.members) > 1 || len(w.addresses) > 1 || w.idle.Len() != 0 {
+			t.Errorf("%s: left behind: %d connections, %d addresses, %d idle", from, len(w.members), len(w.addresses), w.idle.Len())
+		}
+	}
 }
 
 // hungry is a listener whose process is out of file descriptors for a while.
