@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 
+	"github.com/sekisho-iot/sekisho/internal/iot"
 	"github.com/sekisho-iot/sekisho/internal/mqtt"
 )
 
@@ -72,6 +73,7 @@ type pendingAck struct {
 	waiter *waiter // nil where it only waits for those before
 	packet []byte  // instead of an acknowledgement: SUBACK, UNSUBACK
 	then   func()  // is called after it was sent
+	held   int     // bytes of the message that wait for a tap
 	ready  bool
 }
 
@@ -84,7 +86,8 @@ func (c *conn) awaitAck(a pendingAck) {
 		a.ready = true
 	}
 	c.acks = append(c.acks, a)
-	if len(c.acks) > 2*c.loop.b.cfg.Limits.Inflight {
+	c.held += a.held
+	if len(c.acks) > 2*c.loop.b.cfg.Limits.Inflight || c.held > maxHeld {
 		c.pause()
 	}
 	c.answerReady()
@@ -115,11 +118,13 @@ func (c *conn) settle(w *waiter) {
 
 // answerReady sends the answers whose turn it is.
 func (c *conn) answerReady() {
-	n := 0
+	n, answered := 0, false
 	for n < len(c.acks) && c.acks[n].ready {
 		a := c.acks[n]
 		n++
 		c.acks[n-1] = pendingAck{}
+		c.held -= a.held
+		answered = true
 		if a.waiter != nil && a.waiter.err() != nil {
 			c.acks, c.ackFirst = c.acks[n:], c.ackFirst+uint64(n)
 			c.unsafe(a)
@@ -145,7 +150,7 @@ func (c *conn) answerReady() {
 	if len(c.acks) == 0 {
 		c.acks = nil
 	}
-	if n > 0 {
+	if answered {
 		c.resume()
 	}
 }
@@ -162,11 +167,16 @@ func (c *conn) unreceive(w *waiter) {
 // unsafe answers what could not be kept. 3.1.1 can only close, so that the
 // client tries again.
 func (c *conn) unsafe(a pendingAck) {
-	c.loop.b.log.Error("mqtt message could not be kept",
-		slog.String("client_id", clip(c.session.id)), slog.Any("error", a.waiter.err()))
+	code := mqtt.UnspecifiedError
+	if err := a.waiter.err(); iot.IsKind(err, iot.KindBusy) { // whose tap says so once, not for each message
+		code = mqtt.QuotaExceeded
+		c.loop.b.observer.Limit("tap")
+	} else {
+		c.loop.b.log.Error("mqtt message could not be kept", slog.String("client_id", clip(c.session.id)), slog.Any("error", err))
+	}
 	c.unreceive(a.waiter)
 	if c.version == mqtt.V5 && a.packet == nil && a.kind != mqtt.TypePubcomp {
-		c.reply(a.kind, a.id, mqtt.UnspecifiedError)
+		c.reply(a.kind, a.id, code)
 		return
 	}
 	c.endWith(mqtt.ServerBusy, "SERVER_ERROR", "what was sent could not be kept")

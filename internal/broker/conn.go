@@ -70,6 +70,7 @@ type conn struct {
 	aliasMax uint16            // how many it takes
 	acks     []pendingAck
 	ackFirst uint64 // the number of acks[0]
+	held     int    // bytes of messages that wait for a tap, of those in acks
 	will     *will
 	rate     *bucket // of packets; nil without a limit
 	bytes    *bucket // of bytes

@@ -311,7 +311,7 @@ func (c *conn) pause() {
 
 // resume reads on, if nothing stands against it.
 func (c *conn) resume() {
-	if !c.paused || c.state != stateOpen || len(c.acks) > c.loop.b.cfg.Limits.Inflight || !c.roomy() || c.throttled() {
+	if !c.paused || c.state != stateOpen || len(c.acks) > c.loop.b.cfg.Limits.Inflight || c.held > maxHeld || !c.roomy() || c.throttled() {
 		return
 	}
 	c.paused = false

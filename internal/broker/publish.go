@@ -169,7 +169,7 @@ func (c *conn) distribute(o *outgoing) {
 		c.reply(t, p.ID, code)
 		return
 	}
-	c.awaitAck(pendingAck{kind: t, id: p.ID, code: code, waiter: o.waiter})
+	c.awaitAck(pendingAck{kind: t, id: p.ID, code: code, waiter: o.waiter, held: o.held})
 }
 
 // route finds where messages to a topic go, by the last one's if it is the same.

@@ -157,6 +157,7 @@ type outgoing struct {
 	heap    *message // the same, once something has to keep it
 	waiter  *waiter  // who waits until it is safe
 	stored  bool     // it is sent because it is retained
+	held    int      // bytes that wait for a tap
 
 	templates [6]mqtt.Template
 	have      uint8 // a bit for each template

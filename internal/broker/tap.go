@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"slices"
+
 	"github.com/sekisho-iot/sekisho/internal/iot"
 	"github.com/sekisho-iot/sekisho/internal/mqtt"
 )
@@ -11,6 +13,7 @@ import (
 type Tap struct {
 	Filters []string // topic filters, without $share
 	// Wait has messages of QoS 1 and 2 acknowledged after their Done was called.
+	// A connection is not read on while too much of it waits.
 	Wait bool
 	// Take is called by the event loops and must not block.
 	Take func(*Published)
@@ -27,7 +30,8 @@ type Published struct {
 	Thing       string            // that the connection is associated with, "" for none
 	Peer        *Peer
 	// Done says that the message was dealt with, or why it could not be: the
-	// client is to send it again. It is to be called once; nil where nobody waits.
+	// client is to send it again. An error of iot.KindBusy says that there is too
+	// much to do. It is to be called once; nil where nobody waits.
 	Done func(error)
 }
 
@@ -48,11 +52,20 @@ func newTaps(cfg *Config) *tree[*Tap] {
 	return t
 }
 
-// tapped returns the taps on a topic.
+// tapped returns the taps on a topic, each once.
 func (b *Broker) tapped(topic []byte) (list []*Tap) {
-	b.taps.match(topic, func(t *Tap) { list = append(list, t) })
+	b.taps.match(topic, func(t *Tap) {
+		if !slices.Contains(list, t) {
+			list = append(list, t)
+		}
+	})
 	return list
 }
+
+// maxHeld is how many bytes of one connection's messages wait for taps before
+// it is not read on: what a client may have on its way is counted in messages,
+// which may be large.
+const maxHeld = 2 << 20
 
 // tap has the taps of a route hear of a message of a client.
 func (c *conn) tap(o *outgoing, r *route) {
@@ -65,8 +78,9 @@ func (l *loop) tap(o *outgoing, r *route, from *Published) {
 	for _, t := range r.taps {
 		p := *from
 		p.Topic, p.Payload, p.QoS = string(m.topic), m.payload, o.QoS
-		if w := o.waiter; t.Wait && w != nil {
+		if w := o.waiter; t.Wait && w != nil && o.QoS > 0 {
 			w.hold()
+			o.held = len(o.Payload)
 			p.Done = func(err error) {
 				l.post(mailFunc(func(l *loop) { w.release(l, err) }))
 			}

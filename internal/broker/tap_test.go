@@ -3,8 +3,10 @@ package broker_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/broker"
+	"github.com/sekisho-iot/sekisho/internal/iot"
 	"github.com/sekisho-iot/sekisho/internal/mqtt"
 )
 
@@ -95,4 +97,78 @@ func TestPublishOwn(t *testing.T) {
 	mine.wants("$sekisho/things/mine/x", "own")
 	all.wants("$sekisho/events/x", "own")
 	all.quiet()
+}
+
+// What waits for a tap bounds what is read of a connection, until it is
+// answered, and however it is. A tap that has too much to do says so.
+func TestTapHoldsBack(t *testing.T) {
+	t.Parallel()
+	waiting := make(chan *broker.Published, 999)
+	h := open(t, func(c *broker.Config) {
+		c.Limits.Payload, c.Limits.PacketSize = 1<<20, 2<<20
+		c.Taps = []broker.Tap{{Filters: []string{"up/+", "up/x"}, Take: func(p *broker.Published) { waiting <- p }, Wait: true}}
+	})
+	c, _ := h.connect("cert", "thing", false)
+	const n, size = 40, 256 << 10
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for i := range n {
+			b, err := (&mqtt.Publish{QoS: 1, ID: uint16(i) + 1, Topic: []byte("up/x"), Payload: make([]byte, size)}).Append(nil, mqtt.V5)
+			if err != nil {
+				t.Error(err)
+			}
+			c.write(b)
+		}
+	}()
+	taken := 0
+	busy := iot.Errorf(iot.KindBusy, "", "too much")
+	for answered := 0; answered < n; {
+		var list []*broker.Published
+		for p := <-waiting; p != nil; {
+			list = append(list, p)
+			select {
+			case p = <-waiting:
+			case <-time.After(100 * time.Millisecond): // no more are read
+				p = nil
+			}
+		}
+		if taken += len(list); len(list) > 9 {
+			t.Fatalf("%d messages of %d bytes wait at a time", len(list), size)
+		}
+		for _, p := range list {
+			p.Done(busy)
+		}
+		for range list {
+			answered++
+			if a, ok := c.read().(*mqtt.Ack); !ok || int(a.ID) != answered || a.Code != mqtt.QuotaExceeded {
+				t.Fatalf("%+v", a)
+			}
+		}
+	}
+	<-sent
+	if taken != n {
+		t.Errorf("%d of %d were heard: each is to be once", taken, n)
+	}
+	c.send(&mqtt.Publish{Topic: []byte("up/x")})
+	if p := <-waiting; p.Done != nil {
+		t.Error("QoS 0 waits")
+	}
+	// Nor does it in a message of the API.
+	if err := h.Publish(t.Context(), &broker.Message{Topic: "up/x", From: &broker.Peer{}}); err != nil {
+		t.Error(err)
+	}
+	<-waiting
+	done := make(chan error, 1)
+	go func() {
+		done <- h.Publish(t.Context(), &broker.Message{Topic: "up/x", QoS: 1, From: &broker.Peer{}})
+	}()
+	p := <-waiting
+	if len(done) > 0 {
+		t.Error("it was answered before the tap was done")
+	}
+	p.Done(busy)
+	if err := <-done; !iot.IsKind(err, iot.KindBusy) {
+		t.Errorf("answered %v", err)
+	}
 }
