@@ -38,7 +38,9 @@ func serve(ctx context.Context, t *cli.Terminal, args []string) error {
 		})
 	}
 	fs.List(&o.UploadTopics, "upload-topic", "topic `filter` of messages that may hold a file, which the ledger of uploads keeps a record of; repeatable")
+	fs.List(&o.UploadFailedTopics, "upload-failed-topic", "topic `filter` of messages that may say that an upload has failed, which are recorded too; repeatable; without it, the filters of --upload-topic with /failed behind them")
 	fs.DurationVar(&o.UploadsKeep, "uploads-keep", o.UploadsKeep, "`duration` that the ledger keeps a record of an upload; 0 keeps it for ever")
+	fs.Int64Var(&o.UploadsPerThing, "uploads-max-per-thing", o.UploadsPerThing, "`number` of records that the ledger keeps of one thing, the newest; 0 keeps all")
 	fs.Int64Var(&o.UploadsMax, "uploads-max", o.UploadsMax, "`number` of records that the ledger keeps, the newest; 0 keeps all")
 	fs.BoolVar(&o.InsecureHTTP, "insecure-http", false, "serve plain HTTP beyond loopback as well")
 	fs.StringVar(&logFormat, "log-format", "", "text or json; text on a terminal, else json")

@@ -16,25 +16,27 @@ import (
 
 // Options are the settings of a server; see the flags of `sekisho serve`.
 type Options struct {
-	Data              string            // the data folder
-	Database          string            // "" is SQLite in the data folder
-	APIListen         string            // AWS APIs and S3; "" turns it off, port 0 picks a free one
-	MQTTListen        string            // MQTT over mutual TLS
-	DeviceHTTPSListen string            // credential provider
-	ConsoleListen     string            // the console
-	SIMListen         string            // the closed network
-	PublicHosts       []string          // the first is what DescribeEndpoint returns
-	TLSCert, TLSKey   string            // the operator's server certificate, instead of our own
-	Region            string            // fixed at first start
-	AccountID         string            // fixed at first start
-	S3Durability      string            // "full" or "fast"
-	S3Engine          string            // "local"
-	MQTTProfile       string            // "aws" or "standard"
-	MQTTLimits        map[string]string // by name, see MQTTLimits; the profile's where there is none
-	InsecureHTTP      bool              // serve plain HTTP beyond loopback
-	UploadTopics      []string          // topic filters of messages that may hold a file
-	UploadsKeep       time.Duration     // how long the ledger keeps a record; 0 for ever
-	UploadsMax        int64             // how many records it keeps; 0 for all
+	Data               string            // the data folder
+	Database           string            // "" is SQLite in the data folder
+	APIListen          string            // AWS APIs and S3; "" turns it off, port 0 picks a free one
+	MQTTListen         string            // MQTT over mutual TLS
+	DeviceHTTPSListen  string            // credential provider
+	ConsoleListen      string            // the console
+	SIMListen          string            // the closed network
+	PublicHosts        []string          // the first is what DescribeEndpoint returns
+	TLSCert, TLSKey    string            // the operator's server certificate, instead of our own
+	Region             string            // fixed at first start
+	AccountID          string            // fixed at first start
+	S3Durability       string            // "full" or "fast"
+	S3Engine           string            // "local"
+	MQTTProfile        string            // "aws" or "standard"
+	MQTTLimits         map[string]string // by name, see MQTTLimits; the profile's where there is none
+	InsecureHTTP       bool              // serve plain HTTP beyond loopback
+	UploadTopics       []string          // topic filters of messages that may hold a file
+	UploadFailedTopics []string          // topic filters of messages that may say that an upload has failed; none means the above, then /failed
+	UploadsKeep        time.Duration     // how long the ledger keeps a record; 0 for ever
+	UploadsPerThing    int64             // how many records it keeps of each thing; 0 for all
+	UploadsMax         int64             // how many records it keeps; 0 for all
 
 	AdminAccessKeyID     string // become the administrator's key at first start
 	AdminSecretAccessKey string
@@ -66,6 +68,7 @@ func DefaultOptions() Options {
 		MQTTProfile:       profileAWS,
 		UploadTopics:      []string{"file/upload"},
 		UploadsKeep:       90 * 24 * time.Hour,
+		UploadsPerThing:   100_000,
 		UploadsMax:        1_000_000,
 	}
 }

@@ -246,10 +246,7 @@ func (s *Server) openBroker(ctx context.Context, r *rooms) error {
 	s.broker, err = broker.New(ctx, broker.Config{
 		Profile: profile, Limits: limits, Access: s.access, Store: store,
 		Observer: figures, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
-		Taps: []broker.Tap{
-			{Filters: o.UploadTopics, Take: s.uploadMessage},
-			{Filters: uploads.DoorFilters(), Take: s.askDesk, Wait: true},
-		},
+		Taps: append(s.uploadTaps(), broker.Tap{Filters: uploads.DoorFilters(), Take: s.askDesk, Wait: true}),
 	})
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"strings"
 
 	"github.com/sekisho-iot/sekisho/internal/broker"
 	"github.com/sekisho-iot/sekisho/internal/mqtt"
@@ -22,9 +23,18 @@ func (m ownMessages) Publish(ctx context.Context, topic string, payload []byte) 
 func (s *Server) openLedger() {
 	o := &s.opts
 	s.ledger = uploads.New(uploads.Config{
-		Store: s.db.Uploads(), Events: ownMessages{s}, Keep: o.UploadsKeep, Max: o.UploadsMax, Now: o.Now, Log: o.Logger,
+		Store: s.db.Uploads(), Events: ownMessages{s}, Keep: o.UploadsKeep, PerThing: o.UploadsPerThing, Max: o.UploadsMax, Now: o.Now, Log: o.Logger,
 	})
 	s.stop(s.ledger.Close)
+}
+
+// uploadTaps are what the ledger hears of. A message is acknowledged when its
+// record is kept.
+func (s *Server) uploadTaps() []broker.Tap {
+	return []broker.Tap{
+		{Filters: s.opts.UploadTopics, Take: s.tells((*uploads.Ledger).Message), Wait: true},
+		{Filters: s.opts.failedTopics(), Take: s.tells((*uploads.Ledger).FailedMessage), Wait: true},
+	}
 }
 
 // uploadFailed is told by s3.
@@ -39,28 +49,51 @@ func (s *Server) uploadFailed(f *s3.Failure) {
 	s.ledger.Failed(r, f.Err)
 }
 
-// uploadMessage is told by the broker.
-func (s *Server) uploadMessage(p *broker.Published) {
-	m := &uploads.Message{Topic: p.Topic, Payload: p.Payload, Thing: p.Thing, Certificate: p.Certificate}
-	if id, ok := p.Peer.Identity.(*sts.Identity); ok { // a WebSocket with a device's credentials
-		m.Thing, m.Certificate = id.ThingName, id.CertificateID
-	}
-	if m.Certificate != "" {
-		s.ledger.Message(m)
+// tells returns what hands messages of devices to the ledger.
+func (s *Server) tells(tell func(*uploads.Ledger, *uploads.Message)) func(*broker.Published) {
+	return func(p *broker.Published) {
+		m := &uploads.Message{Topic: p.Topic, Payload: p.Payload, Thing: p.Thing, Certificate: p.Certificate, Done: p.Done}
+		if id, ok := p.Peer.Identity.(*sts.Identity); ok { // a WebSocket with a device's credentials
+			m.Thing, m.Certificate = id.ThingName, id.CertificateID
+		}
+		if m.Certificate != "" {
+			tell(s.ledger, m)
+		} else if p.Done != nil {
+			p.Done(nil)
+		}
 	}
 }
 
-func (o *Options) validateUploads() error {
+// failedTopics are the filters of messages that say that an upload has failed.
+func (o *Options) failedTopics() []string {
+	if len(o.UploadFailedTopics) > 0 {
+		return o.UploadFailedTopics
+	}
+	list := make([]string, 0, len(o.UploadTopics))
 	for _, f := range o.UploadTopics {
-		if !broker.ValidFilter(f) {
-			return usagef("--upload-topic %q: not a topic filter", f)
+		if f != "#" && !strings.HasSuffix(f, "/#") { // which has them below
+			f += "/failed"
+		}
+		list = append(list, f)
+	}
+	return list
+}
+
+func (o *Options) validateUploads() error {
+	for flag, list := range map[string][]string{"upload-topic": o.UploadTopics, "upload-failed-topic": o.UploadFailedTopics} {
+		for _, f := range list {
+			if !broker.ValidFilter(f) {
+				return usagef("--%s %q: not a topic filter", flag, f)
+			}
 		}
 	}
 	if o.UploadsKeep < 0 {
 		return usagef("--uploads-keep %s: a duration such as 2160h is needed, or 0 for ever", o.UploadsKeep)
 	}
-	if o.UploadsMax < 0 {
-		return usagef("--uploads-max %d: a number is needed, or 0 for all", o.UploadsMax)
+	for flag, n := range map[string]int64{"uploads-max": o.UploadsMax, "uploads-max-per-thing": o.UploadsPerThing} {
+		if n < 0 {
+			return usagef("--%s %d: a number is needed, or 0 for all", flag, n)
+		}
 	}
 	return nil
 }

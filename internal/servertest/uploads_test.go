@@ -175,7 +175,11 @@ func TestUploadsLedger(t *testing.T) {
 	must(t, l.tell("file/upload", []byte(`{"type":"s3_url","url":"https://x/file_content"}`)))
 	must(t, l.tell("file/elsewhere", inline("elsewhere", "hello", "")))
 
-	list := ledgerOf(t, s, "pump", 5)
+	// The acknowledgement came when the record was kept.
+	list, _ := ledgerPage(t, s, "thing=pump")
+	if len(list) != 5 {
+		t.Fatalf("the ledger has %+v", list)
+	}
 	wants := map[string]uploads.Record{
 		"pump/whole":   {Door: "s3", Status: "completed", Bucket: servertest.Bucket, Size: 70_000, SHA256: hexSum(data), UploadID: "id-1"},
 		"pump/parts":   {Door: "s3", Status: "completed", Bucket: servertest.Bucket, Size: 70_000, UploadID: "id-2"},
@@ -216,6 +220,9 @@ func TestUploadsLedger(t *testing.T) {
 	res, err := web.Do(r)
 	must(t, err)
 	_ = res.Body.Close()
+	if all, _ := ledgerPage(t, s, ""); res.StatusCode != http.StatusOK || len(all) != 6 {
+		t.Errorf("%s, and the ledger has %+v", res.Status, all)
+	}
 	topic, payload := hears.hear()
 	var last uploads.Record
 	must(t, json.Unmarshal(payload, &last))
@@ -235,7 +242,7 @@ func TestUploadsLedger(t *testing.T) {
 	if late, _ := ledgerPage(t, s, "since="+time.Now().Add(time.Hour).UTC().Format(time.RFC3339)); len(late) != 0 {
 		t.Errorf("of the future: %+v", late)
 	}
-	for _, q := range []string{"status=lost", "since=yesterday", "limit=1001", "limit=-1", "token=x", "token=-1"} {
+	for _, q := range []string{"status=lost", "since=yesterday", "limit=1001", "limit=-1", "token=x", "token=-1", "since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z"} {
 		if err := s.Own(http.MethodGet, "/_sekisho/uploads?"+q, nil, nil); err == nil || !strings.Contains(err.Error(), "InvalidRequestException") {
 			t.Errorf("%s: %v", q, err)
 		}
@@ -251,12 +258,58 @@ func TestUploadsLedger(t *testing.T) {
 	}
 }
 
+// What a device says of a failure is in the ledger once, with its event, as the
+// connection's thing, and undoes nothing.
+func TestUploadsThatFailed(t *testing.T) {
+	t.Parallel()
+	s := mqttFleet(t)
+	d := s.Enrol("pump")
+	hears := listen(t, s.Enrol("clerk"), "clerk", "$sekisho/events/uploads/#")
+	l := listen(t, d, "pump")
+	failed := func(id, reason string) []byte {
+		b, err := json.Marshal(map[string]any{"type": "upload_failed", "name": "f.bin", "size": 70_000, "thing": "lamp", "uploadId": id, "reason": reason})
+		must(t, err)
+		return b
+	}
+	wants := func(status, id, reason string, door uploads.Door) {
+		t.Helper()
+		topic, payload := hears.hear()
+		var r uploads.Record
+		must(t, json.Unmarshal(payload, &r))
+		if topic != "$sekisho/events/uploads/"+status+"/pump" || r.Thing != "pump" || string(r.Status) != status || r.UploadID != id || r.Reason != reason || r.Door != door {
+			t.Errorf("%s %s", topic, payload)
+		}
+		if status == "failed" && (r.Name != "f.bin" || r.Topic != "file/upload/failed" || r.Size != 70_000 || string(r.Certificate) != d.CertificateID) {
+			t.Errorf("%+v", r)
+		}
+		if kept, _ := ledgerPage(t, s, "thing=pump&limit=1"); len(kept) != 1 || kept[0] != r {
+			t.Errorf("kept is %+v, told was %+v", kept, r)
+		}
+	}
+	for range 2 {
+		must(t, l.tell("file/upload/failed", failed("a", "no network")))
+	}
+	wants("failed", "a", "no network", uploads.DoorDevice)
+	must(t, l.tell("file/upload", failed("b", "told elsewhere")))
+	must(t, l.tell("file/upload/failed", []byte(`{"type":"file_content","name":"x","content":"aGVsbG8=","uploadId":"c"}`)))
+	must(t, l.tell("file/upload", []byte(`{"type":"file_content","name":"f.bin","content":"aGVsbG8=","uploadId":"a"}`)))
+	wants("completed", "a", "", uploads.DoorInline)
+	must(t, l.tell("file/upload/failed", failed("a", "no network")))
+	must(t, l.tell("file/upload/failed", failed("d", strings.Repeat("x", 9999))))
+	wants("failed", "d", strings.Repeat("x", 512), uploads.DoorDevice)
+	if list, _ := ledgerPage(t, s, "thing=pump"); len(list) != 2 {
+		t.Errorf("kept are %+v", list)
+	}
+}
+
 // Settings that cannot be meant are refused.
 func TestUploadsSettings(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*server.Options){
 		"keep":  func(o *server.Options) { o.UploadsKeep = -1 },
 		"max":   func(o *server.Options) { o.UploadsMax = -1 },
+		"each":  func(o *server.Options) { o.UploadsPerThing = -1 },
+		"fails": func(o *server.Options) { o.UploadFailedTopics = []string{"a/b#"} },
 		"topic": func(o *server.Options) { o.UploadTopics = []string{"a/#/b"} },
 	} {
 		o := server.DefaultOptions()

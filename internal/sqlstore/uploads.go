@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"math"
-	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
 	"github.com/sekisho-iot/sekisho/internal/s3"
@@ -45,49 +44,135 @@ func recordObject(x *tx, bucket *s3.Bucket, r *local.Record) error {
 			u.SHA256 = hex.EncodeToString(b)
 		}
 	}
-	return addUpload(x, &u)
+	return addUploads(x, []uploads.Record{u})
 }
 
-// addUpload keeps a record, unless it repeats one.
-func addUpload(x *tx, u *uploads.Record) error {
-	if u.UploadID != "" {
-		repeated, err := repeatsUpload(x, u)
-		if err != nil || repeated {
-			return err
-		}
-		if _, err := x.exec("DELETE FROM uploads WHERE certificate = ? AND upload_id = ? AND upload_id <> ''",
-			string(u.Certificate), u.UploadID); err != nil {
-			return err
-		}
+// uploadOwner is whom records are counted for: a thing, or a certificate that
+// was no thing's.
+type uploadOwner struct{ thing, certificate string }
+
+func ownerOf(thing, certificate string) uploadOwner {
+	if thing != "" {
+		certificate = ""
 	}
-	if u.Bucket != "" {
-		if _, err := x.exec("DELETE FROM uploads WHERE certificate = ? AND bucket = ? AND key = ? AND status = 'failed'",
-			string(u.Certificate), u.Bucket, []byte(u.Key)); err != nil {
-			return err
-		}
-	}
-	if _, err := x.exec("UPDATE uploads_state SET last = last + 1 WHERE id = 1"); err != nil {
+	return uploadOwner{thing, certificate}
+}
+
+// uploadCounts is by how much the numbers of records change.
+type uploadCounts map[uploadOwner]int64
+
+// addUploads keeps records, but for those that repeat one.
+func addUploads(x *tx, list []uploads.Record) error {
+	var last int64
+	if err := x.queryRow("SELECT last FROM uploads_state WHERE id = 1").Scan(&last); err != nil {
 		return err
 	}
-	x.changed(iot.ChangeUpload, u.Thing)
-	_, err := x.exec(`INSERT INTO uploads (number, thing, certificate, door, status, bucket, key, topic, name, size,
-		sha256, checksum, upload_id, reason, started_ms, finished_ms)
-		SELECT last, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM uploads_state WHERE id = 1`,
-		u.Thing, string(u.Certificate), string(u.Door), string(u.Status), u.Bucket, []byte(u.Key), u.Topic, u.Name, u.Size,
-		u.SHA256, u.Checksum, u.UploadID, u.Reason, u.Started.UnixMilli(), u.Finished.UnixMilli())
+	before, counts := last, uploadCounts{}
+	for i := range list {
+		u := list[i]
+		repeated, err := replaceUploads(x, &u, counts)
+		if err != nil {
+			return err
+		}
+		if repeated {
+			continue
+		}
+		last++
+		counts[ownerOf(u.Thing, string(u.Certificate))]++
+		x.changed(iot.ChangeUpload, u.Thing)
+		if _, err := x.exec(`INSERT INTO uploads (`+recordColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			last, u.Thing, string(u.Certificate), string(u.Door), string(u.Status), u.Bucket, []byte(u.Key), u.Topic, u.Name, u.Size,
+			u.SHA256, u.Checksum, u.UploadID, u.Reason, u.Started.UnixMilli(), u.Finished.UnixMilli()); err != nil {
+			return err
+		}
+	}
+	if last == before {
+		return nil
+	}
+	if _, err := x.exec("UPDATE uploads_state SET last = ? WHERE id = 1", last); err != nil {
+		return err
+	}
+	return counts.keep(x)
+}
+
+// keep adds the counts to those that are kept.
+func (c uploadCounts) keep(x *tx) error {
+	var all int64
+	for o, n := range c {
+		if n == 0 {
+			continue
+		}
+		all += n
+		if _, err := x.exec(`INSERT INTO uploads_kept (thing, certificate, kept) VALUES (?, ?, ?)
+			ON CONFLICT (thing, certificate) DO UPDATE SET kept = uploads_kept.kept + excluded.kept`, o.thing, o.certificate, n); err != nil {
+			return err
+		}
+		if n > 0 {
+			continue
+		}
+		if _, err := x.exec("DELETE FROM uploads_kept WHERE thing = ? AND certificate = ? AND kept <= 0", o.thing, o.certificate); err != nil {
+			return err
+		}
+	}
+	_, err := x.exec("UPDATE uploads_state SET kept = kept + ? WHERE id = 1", all)
 	return err
 }
 
-// repeatsUpload reports whether a completed upload of this id is kept already:
-// with the same bytes, or at all where this one failed.
-func repeatsUpload(x *tx, u *uploads.Record) (bool, error) {
-	have, err := scanUploadRecord(x.queryRow("SELECT "+recordColumns+` FROM uploads
-		WHERE certificate = ? AND upload_id = ? AND upload_id <> '' AND status = 'completed' LIMIT 1`, string(u.Certificate), u.UploadID))
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
+// remove deletes records by a condition, counts them, and returns how many there were.
+func (c uploadCounts) remove(x *tx, condition string, args ...any) (n int64, err error) {
+	rows, err := x.query("DELETE FROM uploads WHERE "+condition+" RETURNING thing, certificate", args...)
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var thing, certificate string
+		if err := rows.Scan(&thing, &certificate); err != nil {
+			return n, err
+		}
+		c[ownerOf(thing, certificate)]--
+		n++
+	}
+	return n, rows.Err()
+}
+
+// replaceUploads removes the records that the new one takes the place of, and
+// reports whether it repeats one instead.
+func replaceUploads(x *tx, u *uploads.Record, counts uploadCounts) (repeated bool, err error) {
+	if u.UploadID != "" {
+		have, err := scanUploadRecord(x.queryRow("SELECT "+recordColumns+` FROM uploads
+			WHERE certificate = ? AND upload_id = ? AND upload_id <> '' ORDER BY status LIMIT 1`, string(u.Certificate), u.UploadID))
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+		case err != nil:
+			return false, err
+		case repeatsUpload(&have, u):
+			return true, nil
+		default:
+			if u.Door == uploads.DoorDevice && have.Bucket != "" {
+				u.Door, u.Bucket, u.Key = have.Door, have.Bucket, have.Key
+			}
+			if _, err := counts.remove(x, "certificate = ? AND upload_id = ? AND upload_id <> ''", string(u.Certificate), u.UploadID); err != nil {
+				return false, err
+			}
+		}
+	}
+	if u.Bucket != "" {
+		_, err = counts.remove(x, "certificate = ? AND bucket = ? AND key = ? AND status = 'failed'", string(u.Certificate), u.Bucket, []byte(u.Key))
+	}
+	return false, err
+}
+
+// repeatsUpload reports whether an upload of an id that is kept already adds
+// nothing to that: the same bytes, or a failure after it was completed, or the
+// same message of a failure.
+func repeatsUpload(have, u *uploads.Record) bool {
+	if have.Status == uploads.Failed {
+		return u.Status == uploads.Failed && u.Topic != "" && have.Topic == u.Topic && have.Name == u.Name && have.Size == u.Size &&
+			have.SHA256 == u.SHA256 && have.Reason == u.Reason
 	}
 	return u.Status == uploads.Failed || have.Size == u.Size && have.SHA256 == u.SHA256 && have.Checksum == u.Checksum &&
-		have.Bucket == u.Bucket && have.Key == u.Key && have.Name == u.Name, err
+		have.Bucket == u.Bucket && have.Key == u.Key && have.Name == u.Name
 }
 
 const recordColumns = `number, thing, certificate, door, status, bucket, key, topic, name, size,
@@ -105,14 +190,7 @@ func scanUploadRecord(row scanner) (uploads.Record, error) {
 
 // Add keeps records.
 func (s *UploadStore) Add(ctx context.Context, list []uploads.Record) error {
-	return s.db.write(ctx, func(x *tx) error {
-		for i := range list {
-			if err := addUpload(x, &list[i]); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return s.db.write(ctx, func(x *tx) error { return addUploads(x, list) })
 }
 
 // List returns records, the newest first.
@@ -140,9 +218,9 @@ func (s *UploadStore) List(ctx context.Context, q uploads.Query) ([]uploads.Reco
 }
 
 // Unannounced returns records whose event was not published.
-func (s *UploadStore) Unannounced(ctx context.Context, limit int) ([]uploads.Record, error) {
+func (s *UploadStore) Unannounced(ctx context.Context, after int64, limit int) ([]uploads.Record, error) {
 	return s.records(ctx, "SELECT "+recordColumns+` FROM uploads
-		WHERE number > (SELECT announced FROM uploads_state WHERE id = 1) ORDER BY number LIMIT ?`, limit)
+		WHERE number > (SELECT announced FROM uploads_state WHERE id = 1) AND number > ? ORDER BY number LIMIT ?`, after, limit)
 }
 
 func (s *UploadStore) records(ctx context.Context, query string, args ...any) ([]uploads.Record, error) {
@@ -174,32 +252,93 @@ func (s *UploadStore) Announced(ctx context.Context, number int64) error {
 	})
 }
 
-// Prune removes what is too old or too much.
-func (s *UploadStore) Prune(ctx context.Context, before time.Time, keep int64, limit int) (int64, error) {
-	var over int64 // counted by a reader: it takes a while, and writers wait for each other
-	err := s.db.get(ctx, func(q querier) error {
-		err := q.queryRow("SELECT number FROM uploads ORDER BY number DESC LIMIT 1 OFFSET ?", keep).Scan(&over)
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil
-		}
-		return err
-	})
-	if err != nil {
+// Prune removes what is too old or too much. What that is, readers look up: of
+// the records it takes an index, and of the things one pass over their counts.
+func (s *UploadStore) Prune(ctx context.Context, r uploads.Retention, limit int) (gone int64, err error) {
+	over, err := s.overUploads(ctx, &r)
+	if err != nil || !over.any() {
 		return 0, err
 	}
-	var gone int64
 	err = s.db.write(ctx, func(x *tx) error {
-		old, err := affected(x.exec(`DELETE FROM uploads WHERE number IN (
-			SELECT number FROM uploads WHERE finished_ms < ? ORDER BY finished_ms LIMIT ?)`, before.UnixMilli(), limit))
+		counts := uploadCounts{}
+		gone = 0
+		remove := func(n int64, where string, args ...any) error {
+			if n = min(n, int64(limit)-gone); n <= 0 {
+				return nil
+			}
+			n, err := counts.remove(x, "number IN (SELECT number FROM uploads "+where+" LIMIT ?)", append(args, n)...)
+			gone += n
+			return err
+		}
+		if over.old {
+			if err := remove(int64(limit), "WHERE finished_ms < ? ORDER BY finished_ms", r.Since.UnixMilli()); err != nil {
+				return err
+			}
+		}
+		for o, n := range over.owners {
+			where, value := "WHERE thing = ? ORDER BY number", o.thing
+			if o.thing == "" {
+				where, value = "WHERE thing = '' AND certificate = ? ORDER BY number", o.certificate
+			}
+			if err := remove(n, where, value); err != nil {
+				return err
+			}
+		}
+		if gone == 0 {
+			if err := remove(over.all, "ORDER BY number"); err != nil {
+				return err
+			}
+		}
+		return counts.keep(x)
+	})
+	return gone, err
+}
+
+// uploadsOver is what there is too much of.
+type uploadsOver struct {
+	old    bool
+	owners uploadCounts
+	all    int64
+}
+
+func (o *uploadsOver) any() bool { return o.old || len(o.owners) > 0 || o.all > 0 }
+
+func (s *UploadStore) overUploads(ctx context.Context, r *uploads.Retention) (over uploadsOver, err error) {
+	over.owners = uploadCounts{}
+	err = s.db.read(ctx, func(q querier) error {
+		clear(over.owners)
+		if !r.Since.IsZero() {
+			var number int64
+			err := q.queryRow("SELECT number FROM uploads WHERE finished_ms < ? ORDER BY finished_ms LIMIT 1", r.Since.UnixMilli()).Scan(&number)
+			if err != nil && !errors.Is(err, sql.ErrNoRows) {
+				return err
+			}
+			over.old = err == nil
+		}
+		if r.All > 0 {
+			if err := q.queryRow("SELECT kept - ? FROM uploads_state WHERE id = 1", r.All).Scan(&over.all); err != nil {
+				return err
+			}
+		}
+		if r.PerThing == 0 {
+			return nil
+		}
+		rows, err := q.query("SELECT thing, certificate, kept - ? FROM uploads_kept WHERE kept > ? LIMIT 100", r.PerThing, r.PerThing)
 		if err != nil {
 			return err
 		}
-		more, err := affected(x.exec(`DELETE FROM uploads WHERE number IN (
-			SELECT number FROM uploads WHERE number <= ? ORDER BY number LIMIT ?)`, over, limit))
-		gone = old + more
-		return err
+		defer rows.Close()
+		for rows.Next() {
+			var o uploadOwner
+			var n int64
+			if err := rows.Scan(&o.thing, &o.certificate, &n); err != nil {
+				return err
+			}
+			over.owners[o] = n
+		}
+		return rows.Err()
 	})
-	return gone, err
+	return over, err
 }
 
 // Door returns where uploads by MQTT go, the zero setting for nowhere.

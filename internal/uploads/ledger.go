@@ -19,12 +19,13 @@ type Events interface {
 
 // Config is what a Ledger needs.
 type Config struct {
-	Store  Store
-	Events Events
-	Keep   time.Duration // how long records are kept; 0 means for ever
-	Max    int64         // how many are kept; 0 means all
-	Now    func() time.Time
-	Log    *slog.Logger
+	Store    Store
+	Events   Events
+	Keep     time.Duration // how long records are kept; 0 means for ever
+	PerThing int64         // how many of each thing are kept; 0 means all
+	Max      int64         // how many are kept; 0 means all
+	Now      func() time.Time
+	Log      *slog.Logger
 }
 
 // Ledger keeps the records, and publishes an event for each.
@@ -40,6 +41,7 @@ const (
 	pruneEvery = time.Minute
 	pruneBatch = 1000 // and so how long other writers wait
 	eventBatch = 100
+	noteEvery  = time.Second / 2
 	retryEvery = 5 * time.Second // what the database or the broker refused
 
 	defaultPage = 100
@@ -93,6 +95,8 @@ func (l *Ledger) List(ctx context.Context, q Query, token string) (page []Record
 		return nil, "", iot.Errorf(iot.KindInvalid, "status", "the status is completed or failed")
 	case q.Limit < 0 || q.Limit > maxPage:
 		return nil, "", iot.Errorf(iot.KindInvalid, "limit", "the limit is at most %d", maxPage)
+	case !q.Since.IsZero() && !q.Until.IsZero() && !q.Since.Before(q.Until):
+		return nil, "", iot.Errorf(iot.KindInvalid, "until", "until is not after since")
 	case q.Limit == 0:
 		q.Limit = defaultPage
 	}
@@ -108,47 +112,62 @@ func (l *Ledger) List(ctx context.Context, q Query, token string) (page []Record
 	return page, next, nil
 }
 
-// announce publishes the events of new records, until ctx ends.
+// announce publishes the events of new records, until ctx ends. How far it came
+// is noted now and then: each note is a commit, which those who wait for their
+// records would wait for too.
 func (l *Ledger) announce(ctx context.Context) {
 	again := time.NewTimer(0) // there may be some of an earlier process
 	defer again.Stop()
+	note := time.NewTimer(noteEvery)
+	defer note.Stop()
+	due := true
+	var last, noted int64 // the numbers of records
 	for {
 		select {
 		case <-ctx.Done():
+			l.note(context.WithoutCancel(ctx), last, noted)
 			return
 		case <-l.wake:
 		case <-again.C:
+		case <-note.C:
+			due, noted = false, l.note(ctx, last, noted)
 		}
-		if err := l.announceNew(ctx); err != nil && ctx.Err() == nil {
+		if err := l.announceNew(ctx, &last); err != nil && ctx.Err() == nil {
 			l.cfg.Log.WarnContext(ctx, "events of uploads wait", slog.Any("error", err))
 			again.Reset(retryEvery)
+		}
+		if last > noted && !due {
+			due = true
+			note.Reset(noteEvery)
 		}
 	}
 }
 
-// announceNew publishes in the order of the records. After a crash the last
-// events come again.
-func (l *Ledger) announceNew(ctx context.Context) error {
+// note keeps how far events were published, and returns how far that is kept.
+func (l *Ledger) note(ctx context.Context, last, noted int64) int64 {
+	if last <= noted {
+		return noted
+	}
+	if err := l.cfg.Store.Announced(ctx, last); err != nil {
+		l.cfg.Log.WarnContext(ctx, "events of uploads may come again", slog.Any("error", err))
+		return noted
+	}
+	return last
+}
+
+// announceNew publishes the events of records after the last one, in their
+// order. After a crash the last events come again.
+func (l *Ledger) announceNew(ctx context.Context, last *int64) error {
 	for {
-		list, err := l.cfg.Store.Unannounced(ctx, eventBatch)
+		list, err := l.cfg.Store.Unannounced(ctx, *last, eventBatch)
 		if err != nil || len(list) == 0 {
 			return err
 		}
-		var last int64
 		for i := range list {
-			if err = l.publish(ctx, &list[i]); err != nil {
-				break
+			if err := l.publish(ctx, &list[i]); err != nil {
+				return err
 			}
-			last = list[i].Number
-		}
-		if last == 0 {
-			return err
-		}
-		if e := l.cfg.Store.Announced(ctx, last); e != nil {
-			return e
-		}
-		if err != nil {
-			return err
+			*last = list[i].Number
 		}
 	}
 }
@@ -194,21 +213,15 @@ func (l *Ledger) prune(ctx context.Context) {
 
 // Prune removes the records that are too old or too many.
 func (l *Ledger) Prune(ctx context.Context) error {
-	var before time.Time
+	r := Retention{PerThing: l.cfg.PerThing, All: l.cfg.Max}
 	if l.cfg.Keep > 0 {
-		before = l.cfg.Now().Add(-l.cfg.Keep)
-	}
-	keep := l.cfg.Max
-	if keep <= 0 {
-		keep = noLimit
+		r.Since = l.cfg.Now().Add(-l.cfg.Keep)
 	}
 	for ctx.Err() == nil {
-		n, err := l.cfg.Store.Prune(ctx, before, keep, pruneBatch)
+		n, err := l.cfg.Store.Prune(ctx, r, pruneBatch)
 		if err != nil || n == 0 {
 			return err
 		}
 	}
 	return ctx.Err()
 }
-
-const noLimit = 1 << 62

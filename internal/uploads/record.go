@@ -15,6 +15,7 @@ const (
 	DoorS3     Door = "s3"     // an object, put with a device's credentials
 	DoorInline Door = "inline" // a message that holds the file
 	DoorMQTT   Door = "mqtt"   // an object, put to a URL that was asked for over MQTT
+	DoorDevice Door = "device" // none: the device says that it came to nothing, and the server saw no attempt
 )
 
 // Status is how an upload ended.
@@ -35,7 +36,7 @@ type Record struct {
 	Door        Door              `json:"door"`
 	Bucket      string            `json:"bucket,omitempty"` // of an object
 	Key         string            `json:"key,omitempty"`
-	Topic       string            `json:"topic,omitempty"`    // of an inline message
+	Topic       string            `json:"topic,omitempty"`    // of a message
 	Name        string            `json:"name,omitempty"`     // of one, in the device's words
 	Size        int64             `json:"size"`               // -1 where it is not known
 	SHA256      string            `json:"sha256,omitempty"`   // of all bytes, in hex, where the server took or checked it
@@ -55,21 +56,33 @@ type Query struct {
 	Limit        int
 }
 
+// Retention is what is kept of the ledger.
+type Retention struct {
+	Since    time.Time // records that ended before go; the zero time keeps all
+	PerThing int64     // the newest of each thing are kept, or of each certificate without one; 0 keeps all
+	All      int64     // the newest of all are kept; 0 keeps all
+}
+
 // Store keeps the records. Those of objects get there with the objects
-// themselves. A completed upload takes the place of its failed attempts, which
-// are those of the same certificate with the same bucket and key, or the same
-// upload id; one that repeats a completed one with the same upload id and bytes
-// leaves that as it is. Every record that is new announces iot.ChangeUpload.
+// themselves.
+//
+// A completed upload takes the place of its failed attempts, which are those of
+// the same certificate with the same bucket and key, or the same upload id; one
+// that repeats a completed one with the same upload id and bytes leaves that as
+// it is, and so do a failure after it and a message that repeats a failure. What
+// a device says of a failure takes door, bucket and key from an attempt of the
+// same upload id. Every record that is new announces iot.ChangeUpload.
 type Store interface {
-	// Add keeps records.
+	// Add keeps records, all of them or none.
 	Add(ctx context.Context, list []Record) error
 	// List returns records that match, the newest first.
 	List(ctx context.Context, q Query) ([]Record, error)
-	// Unannounced returns up to limit records whose event was not published, the oldest first.
-	Unannounced(ctx context.Context, limit int) ([]Record, error)
+	// Unannounced returns up to limit records with higher numbers than after
+	// whose event was not published, the oldest first.
+	Unannounced(ctx context.Context, after int64, limit int) ([]Record, error)
 	// Announced notes that the events of all records up to this number were published.
 	Announced(ctx context.Context, number int64) error
-	// Prune removes up to limit records that ended before the time, or have keep
-	// newer ones, and returns how many it removed.
-	Prune(ctx context.Context, before time.Time, keep int64, limit int) (int64, error)
+	// Prune removes records that need not be kept, about limit of them, and
+	// returns how many it removed: 0 when there are no more.
+	Prune(ctx context.Context, r Retention, limit int) (int64, error)
 }

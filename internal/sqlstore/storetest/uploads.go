@@ -19,6 +19,8 @@ func RunUploads(t *testing.T, open Opener) {
 	t.Run("records", func(t *testing.T) { t.Parallel(); uploadRecords(t, open) })
 	t.Run("attempts", func(t *testing.T) { t.Parallel(); uploadAttempts(t, open) })
 	t.Run("objects", func(t *testing.T) { t.Parallel(); uploadedObjects(t, open) })
+	t.Run("told failures", func(t *testing.T) { t.Parallel(); uploadFailures(t, open) })
+	t.Run("pruning by thing", func(t *testing.T) { t.Parallel(); uploadPruningByThing(t, open) })
 	t.Run("pruning", func(t *testing.T) { t.Parallel(); uploadPruning(t, open) })
 	t.Run("door", func(t *testing.T) { t.Parallel(); uploadDoor(t, open) })
 }
@@ -68,9 +70,11 @@ func uploadRecords(t *testing.T, open Opener) {
 	}
 	must(t, s.Announced(ctx, 2))
 	must(t, s.Announced(ctx, 1))
-	list, err = s.Unannounced(ctx, 9)
-	if got := numbers(list); err != nil || !slices.Equal(got, []int64{3}) {
-		t.Errorf("not announced: %v, %v", got, err)
+	for after, want := range [][]int64{{3}, {3}, {3}, nil} {
+		list, err = s.Unannounced(ctx, int64(after), 9)
+		if got := numbers(list); err != nil || !slices.Equal(got, want) {
+			t.Errorf("not announced after %d: %v, %v", after, got, err)
+		}
 	}
 }
 
@@ -168,7 +172,7 @@ func uploadPruning(t *testing.T, open Opener) {
 	must(t, s.Add(ctx, list))
 	all := func(before time.Time, keep int64) (gone int64) {
 		for {
-			n, err := s.Prune(ctx, before, keep, 2)
+			n, err := s.Prune(ctx, uploads.Retention{Since: before, All: keep}, 2)
 			must(t, err)
 			if n == 0 {
 				return gone
@@ -184,6 +188,7 @@ func uploadPruning(t *testing.T, open Opener) {
 		gone   int64
 		left   []int64
 	}{
+		{time.Time{}, 0, 0, []int64{10, 9, 8, 7, 6, 5, 4, 3, 2, 1}},
 		{time.Time{}, 10, 0, []int64{10, 9, 8, 7, 6, 5, 4, 3, 2, 1}},
 		{day().Add(3 * time.Hour), 10, 3, []int64{10, 9, 8, 7, 6, 5, 4}},
 		{time.Time{}, 2, 5, []int64{10, 9}},
@@ -199,6 +204,108 @@ func uploadPruning(t *testing.T, open Opener) {
 	if list, err := s.List(ctx, uploads.Query{Limit: 99}); err != nil || list[0].Number != 11 {
 		t.Errorf("a number was used again: %v, %v", list, err)
 	}
+}
+
+// What a device says of a failure is kept once, and undoes nothing.
+func uploadFailures(t *testing.T, open Opener) {
+	t.Helper()
+	s, ctx := open(t, nil).Uploads(), t.Context()
+	told := uploads.Record{
+		Thing: "pump", Certificate: "c", Door: uploads.DoorDevice, Status: uploads.Failed, Topic: "file/upload/failed", Name: "f", Size: 9,
+		UploadID: "id", Reason: "no network", Started: day(), Finished: day(),
+	}
+	want := func(step string, r ...uploads.Record) {
+		t.Helper()
+		list, err := s.List(ctx, uploads.Query{Limit: 99})
+		if err != nil || !slices.Equal(list, r) {
+			t.Errorf("%s:\n%+v, %v, want\n%+v", step, list, err, r)
+		}
+	}
+	numbered := func(n int64, change func(*uploads.Record)) uploads.Record {
+		r := told
+		r.Number = n
+		change(&r)
+		return r
+	}
+	nothing := func(*uploads.Record) {}
+	later := told
+	later.Finished = day().Add(time.Hour)
+	must(t, s.Add(ctx, []uploads.Record{told, told, later}))
+	must(t, s.Add(ctx, []uploads.Record{later}))
+	want("told again", numbered(1, nothing))
+	otherwise := func(r *uploads.Record) { r.Reason = "no room" }
+	must(t, s.Add(ctx, []uploads.Record{numbered(0, otherwise)}))
+	want("told otherwise", numbered(2, otherwise))
+
+	attempt := uploads.Record{
+		Thing: "pump", Certificate: "c", Door: uploads.DoorMQTT, Status: uploads.Failed, Bucket: "b", Key: "pump/f", Size: 9,
+		UploadID: "id", Reason: "refused", Started: day(), Finished: day(),
+	}
+	must(t, s.Add(ctx, []uploads.Record{attempt}))
+	must(t, s.Add(ctx, []uploads.Record{told}))
+	want("told of an attempt", numbered(4, func(r *uploads.Record) { r.Door, r.Bucket, r.Key = uploads.DoorMQTT, "b", "pump/f" }))
+
+	completed := attempt
+	completed.Status, completed.Reason = uploads.Completed, ""
+	must(t, s.Add(ctx, []uploads.Record{completed}))
+	completed.Number = 5
+	want("completed", completed)
+	must(t, s.Add(ctx, []uploads.Record{told}))
+	want("told late", completed)
+	thief := numbered(6, func(r *uploads.Record) { r.Certificate = "thief" })
+	must(t, s.Add(ctx, []uploads.Record{thief}))
+	want("told by another", thief, completed)
+}
+
+// Each thing has its own records, and a noisy one pushes out none but its own.
+func uploadPruningByThing(t *testing.T, open Opener) {
+	t.Helper()
+	s, ctx := open(t, nil).Uploads(), t.Context()
+	of := func(thing, certificate, id string) uploads.Record {
+		return uploads.Record{Thing: thing, Certificate: iot.CertificateID(certificate), Status: uploads.Completed, UploadID: id, Started: day(), Finished: day()}
+	}
+	var list []uploads.Record
+	for i := range 20 { // numbers 2 and more; two of three are of the noisy ones
+		list = append(list, of("noisy", fmt.Sprint("c", i%2), ""), of("", "noisy too", ""), of(fmt.Sprint("quiet", i/4), "c", ""))
+	}
+	must(t, s.Add(ctx, append([]uploads.Record{of("", "quiet", "")}, list...)))
+	prune := func(step string, r uploads.Retention, gone int64, left int) {
+		t.Helper()
+		var n int64
+		for {
+			k, err := s.Prune(ctx, r, 7)
+			must(t, err)
+			if k > 7 {
+				t.Fatalf("%d removed at once", k)
+			}
+			if n += k; k == 0 || n > 100 {
+				break
+			}
+		}
+		list, err := s.List(ctx, uploads.Query{Limit: 99})
+		if err != nil || n != gone || len(list) != left {
+			t.Errorf("%s: %d are gone, %d are left, %v; want %d and %d", step, n, len(list), err, gone, left)
+		}
+	}
+	prune("all are kept", uploads.Retention{}, 0, 61)
+	prune("five of each", uploads.Retention{PerThing: 5}, 30, 31)
+	list, err := s.List(ctx, uploads.Query{Limit: 99, Thing: "noisy"})
+	if want := []int64{59, 56, 53, 50, 47}; err != nil || !slices.Equal(numbers(list), want) {
+		t.Errorf("left are %v, %v, want %v", numbers(list), err, want)
+	}
+	prune("again", uploads.Retention{PerThing: 5, All: 31}, 0, 31)
+	prune("and thirty of all", uploads.Retention{PerThing: 5, All: 30}, 1, 30)
+	// What was replaced does not count, whosever it was.
+	must(t, s.Add(ctx, []uploads.Record{of("pump", "c", "id")}))
+	for i := range 9 {
+		r := of("lamp", "c", "id")
+		r.Size = int64(i + 1)
+		must(t, s.Add(ctx, []uploads.Record{r}))
+	}
+	prune("of what was replaced", uploads.Retention{PerThing: 5, All: 31}, 0, 31)
+	prune("one of each", uploads.Retention{PerThing: 1}, 31-8, 8)
+	prune("none", uploads.Retention{Since: day().Add(time.Hour)}, 8, 0)
+	prune("and of none", uploads.Retention{PerThing: 1, All: 1}, 0, 0)
 }
 
 func uploadDoor(t *testing.T, open Opener) {
