@@ -1,6 +1,26 @@
 package uploads
 
-import "time"
+import (
+	"encoding/base64"
+	"encoding/json"
+	"time"
+)
+
+// ContentOf is what a message says in its content, read the short way if it can
+// be, and the long way.
+func ContentOf(payload []byte) (short, long []byte, ok, garbled bool) {
+	var in, all said
+	ok = in.decode(payload)
+	if (json.Unmarshal(payload, &all) == nil) != ok {
+		panic("the short way judges otherwise")
+	}
+	long, err := base64.StdEncoding.DecodeString(all.Content)
+	garbled = err != nil
+	if ok && (in.garbled != garbled || in.Name != all.Name || in.Type != all.Type || in.UploadID != all.UploadID || in.SHA256 != all.SHA256) {
+		panic("the short way reads otherwise")
+	}
+	return in.content, long, ok, garbled
+}
 
 // RecordOf is what the ledger would keep of a message on a topic of uploads.
 func RecordOf(m *Message) (Record, bool) { return m.inline(time.Unix(0, 0)) }

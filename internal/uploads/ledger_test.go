@@ -302,6 +302,25 @@ func TestLedgerAnswers(t *testing.T) {
 	}
 }
 
+// What is read the short way is what JSON means.
+func FuzzContent(f *testing.F) {
+	for _, s := range []string{
+		`{"type":"file_content","content":"aGVsbG8=","name":"a"}`, `{"content":"aGVsbG8=","Content":""}`, `{"content":"aGVsbG8=","content":null}`,
+		`{"content":"aGVsbG8=","content":"aGk="}`, `{"a":{"content":"aGVsbG8="},"content":"aGk="}`, `{"a\"content":"aGVsbG8="}`, `{"a":"\\\"content\":\"aGVsbG8="}`,
+		`{"a":"\\","content":"aGVsbG8="}`, `{"content":"aGVs` + "\n" + `bG8="}`, `{"content":"aGVs\nbG8="}`, `{"content":"aGVs\u0062G8="}`, ` { "content" : "aGVsbG8=" } x`,
+		`["content":"aGVsbG8="]`, `[{"content":"aGVsbG8="}]`, `{"content":["aGVsbG8="]}`, `{"a":"{","content":"aGVsbG8="}`, `{"a":"content","content":"aGk="}`, `{"content":"*"}`, `{"content":""`,
+		`{"a":"content":"aGk="}`, `}{{"content":"aGk="}}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		short, long, ok, garbled := uploads.ContentOf(payload)
+		if ok && !garbled && string(short) != string(long) {
+			t.Errorf("%q, want %q", short, long)
+		}
+	})
+}
+
 // What devices say bounds nothing and breaks nothing.
 func FuzzMessage(f *testing.F) {
 	f.Add([]byte(`{"type":"file_content","content":"aGVsbG8=","name":"a","size":5,"sha256":"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824","uploadId":"u"}`))
@@ -349,7 +368,7 @@ func BenchmarkLedger(b *testing.B) {
 			b.Fatal(err)
 		}
 		m := message("")
-		m.Payload = fmt.Appendf(nil, `{"type":"file_content","name":"f.bin","size":20480,"uploadId":"%d","content":%q}`, n, content)
+		m.Payload = fmt.Appendf(nil, `{"type":"file_content","content":"%s","name":"f.bin","size":20480,"uploadId":"%d"}`, content, n)
 		m.Done = func(err error) { free <- err }
 		l.Message(m)
 	}
