@@ -89,7 +89,7 @@ func origin(c *Call, meta map[string]string) *s3.Origin {
 	if id := q.Get(uploadIDParam); id != "" {
 		o.UploadID = id
 	}
-	if len(o.UploadID) > maxUploadID || !utf8.ValidString(o.UploadID) {
+	if len(o.UploadID) > maxUploadID || !utf8.ValidString(o.UploadID) || strings.Contains(o.UploadID, "\x00") {
 		o.UploadID = ""
 	}
 	// The body is refused unless it has the hash that was signed.

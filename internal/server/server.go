@@ -92,7 +92,9 @@ func New(ctx context.Context, o Options) (_ *Server, err error) {
 	}
 	s.metrics = telemetry.NewMetrics(o.Version)
 	s.openLedger()
-	s.openDesk(r)
+	if err := s.openDesk(r); err != nil {
+		return nil, err
+	}
 	if err := s.openBroker(ctx, r); err != nil {
 		return nil, err
 	}

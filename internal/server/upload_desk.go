@@ -28,16 +28,25 @@ import (
 )
 
 // openDesk makes what answers devices that upload by MQTT. It ends after the broker.
-func (s *Server) openDesk(r *rooms) {
+func (s *Server) openDesk(r *rooms) error {
 	o := &s.opts
+	_, limits, err := o.mqttLimits()
+	if err != nil {
+		return err
+	}
+	maxReply := broker.AWSLimits().Payload // what clients are used to
+	if limits.Payload > 0 {
+		maxReply = min(maxReply, limits.Payload)
+	}
 	s.desk = uploads.NewDesk(uploads.DeskConfig{
-		Store: s.db.Uploads(), Messages: ownMessages{s}, Now: o.Now, Log: o.Logger,
+		Store: s.db.Uploads(), Messages: ownMessages{s}, MaxReply: maxReply, Now: o.Now, Log: o.Logger,
 		Gate: &uploadGate{server: s, provider: sts.NewProvider(r.tokens, r.aliases, o.Logger), objects: r.objects, signer: v4.NewSigner(func(o *v4.SignerOptions) {
 			o.DisableURIPathEscaping = true // of S3 alone
 			o.LogSigning = false
 		})},
 	})
 	s.stop(s.desk.Close)
+	return nil
 }
 
 // askDesk is told by the broker.
@@ -162,8 +171,28 @@ func (s *uploadSession) do(r *http.Request, body []byte, out any) error {
 	return nil
 }
 
+// maxOpen is how many multipart uploads below a thing's prefix the door adds to:
+// each is kept for a week.
+const maxOpen = 100
+
+// room refuses to begin one upload more of a thing that has too many.
+func (s *uploadSession) room(ctx context.Context, bucket string) error {
+	b, err := s.gate.objects.Bucket(ctx, bucket)
+	if err != nil {
+		return err
+	}
+	page, err := s.gate.objects.ListUploads(ctx, &s3.ListUploadsInput{Bucket: b, Prefix: s.device.Thing + "/", Max: maxOpen})
+	if err == nil && len(page.Uploads) >= maxOpen {
+		err = iot.Errorf(iot.KindLimit, "uploads", "%d uploads in parts are under way: complete or abort them", maxOpen)
+	}
+	return err
+}
+
 // Create implements uploads.Session.
 func (s *uploadSession) Create(ctx context.Context, o *uploads.Object, meta map[string]string) (string, error) {
+	if err := s.room(ctx, o.Bucket); err != nil {
+		return "", err
+	}
 	r, err := s.request(ctx, http.MethodPost, o, url.Values{"uploads": {""}}, nil)
 	if err != nil {
 		return "", err

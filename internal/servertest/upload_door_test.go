@@ -142,9 +142,21 @@ func TestUploadDoor(t *testing.T) {
 	if got := objectBytes(t, s, a.Key); !bytes.Equal(got, data) {
 		t.Errorf("kept %q", got)
 	}
+	for range 2 { // and once more: it adds nothing
+		if status, said := upload(t, a.URL, a.Headers, data); status != http.StatusOK {
+			t.Errorf("%d %s", status, said)
+		}
+	}
 	for _, r := range ledgerOf(t, s, "pump", 1) {
 		if r.Door != uploads.DoorMQTT || r.Status != uploads.Completed || r.UploadID != "mine" || r.SHA256 != hexSum(data) || r.Key != a.Key {
 			t.Errorf("%+v", r)
+		}
+	}
+	// Whose size is not what was said is not taken, whatever its hash.
+	for _, size := range []int{1, len(data) - 1, len(data) + 1, uploads.PartSize} {
+		lie := l.ask("pump", "request", wish{"name": "lie", "size": size, "sha256": hexSum(data)})
+		if status, said := upload(t, lie.URL, lie.Headers, data); status < 400 || status >= 500 {
+			t.Errorf("%d bytes that were to be %d: %d %s", len(data), size, status, said)
 		}
 	}
 	// Nothing is also a file.
@@ -273,13 +285,25 @@ func TestUploadDoorRefuses(t *testing.T) {
 			t.Errorf("%s of what never was: %+v", verb, r)
 		}
 	}
+	// Who says that there is nothing to send sends nothing.
+	w = good()
+	w["size"] = 0
+	if r := l.ask("pump", "request", w); r.Code != "InvalidRequest" {
+		t.Errorf("a size of 0 with the hash of something: %+v", r)
+	}
+	// Uploads in parts are not begun without end.
+	w["size"] = uploads.PartSize + 1
+	for i := range 101 {
+		if r := l.ask("pump", "request", w); (r.Code != "") != (i == 100) || i == 100 && r.Code != "LimitExceeded" {
+			t.Fatalf("upload %d: %+v", i, r)
+		}
+	}
 	// The role allows its own prefix alone: a request for parts is judged at once.
 	s.NewRole("nothing", servertest.TrustDevices, `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`)
 	_, err := s.IoT.UpdateRoleAlias(t.Context(), &iot.UpdateRoleAliasInput{RoleAlias: aws.String(servertest.Alias), RoleArn: aws.String(roleARN + "nothing")})
 	must(t, err)
-	w = good()
-	w["size"] = uploads.PartSize + 1
-	if r := l.ask("pump", "request", w); r.Code != "AccessDenied" {
+	lamp := atDoor(t, s.Enrol("lamp")) // which has none under way
+	if r := lamp.ask("lamp", "request", w); r.Code != "AccessDenied" {
 		t.Errorf("%+v", r)
 	}
 	a := l.ask("pump", "request", good())
@@ -297,11 +321,49 @@ func TestUploadDoorRefuses(t *testing.T) {
 func TestSecurityRule9_UploadDoor(t *testing.T) {
 	t.Parallel()
 	s := doorFleet(t)
-	pump := atDoor(t, s.Enrol("pump"))
+	pumpDevice := s.Enrol("pump")
+	pump := atDoor(t, pumpDevice)
 	thief := s.Enrol("thief")
 	good := fmt.Sprintf(`{"name":"n","size":1,"sha256":%q}`, hexSum([]byte("x")))
+	// What is under way of the thing's, the thief may know of.
+	a := pump.ask("pump", "request", wish{"name": "big", "size": uploads.PartSize + 1, "sha256": hexSum(nil)})
+	stolen := wish{"name": "big", "size": uploads.PartSize + 1, "multipartId": a.MultipartID}
+	own := atDoor(t, thief)
+	for _, verb := range []string{"complete", "abort"} {
+		if r := own.ask("thief", verb, stolen); r.Code != "NotFound" {
+			t.Errorf("%s of another's upload: %+v", verb, r)
+		}
+	}
+	stolen["sha256"], stolen["parts"] = hexSum(nil), []wish{{"number": 1, "sha256": hexSum(nil)}}
+	if r := own.ask("thief", "request", stolen); r.Code != "NotFound" {
+		t.Errorf("a URL of another's upload: %+v", r)
+	}
+	must(t, own.Close())
+	for _, verb := range []string{"request", "complete", "abort", "accepted"} {
+		// Nor by a will, or over HTTPS, where nobody is a thing.
+		c := &talker{Conn: thief.DialMQTT("x-amzn-mqtt-ca")}
+		must(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+		topic := "$sekisho/things/pump/uploads/" + verb
+		must(t, c.send(&mqtt.Connect{Version: mqtt.V311, ClientID: []byte("thief"), CleanStart: true, HasWill: true, Will: mqtt.Will{Topic: []byte(topic), Payload: []byte(good)}}))
+		if kind, frame, err := c.next(); err == nil && (kind != mqtt.TypeConnack || frame[3] == 0) {
+			t.Errorf("a will on %s: %x", topic, frame)
+		}
+		for _, d := range []*servertest.Device{thief, pumpDevice} {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+s.DeviceAddr()+"/topics/"+topic+"?qos=1", strings.NewReader(good))
+			must(t, err)
+			web := &http.Client{Transport: &http.Transport{TLSClientConfig: d.TLS()}}
+			res, err := web.Do(r)
+			must(t, err)
+			must(t, res.Body.Close())
+			web.CloseIdleConnections()
+			if res.StatusCode != http.StatusForbidden {
+				t.Errorf("%s over HTTPS: %s", topic, res.Status)
+			}
+		}
+	}
 	for _, topic := range []string{
-		"$sekisho/things/pump/uploads/request", "$sekisho/things/pump/uploads/accepted", "$sekisho/things//uploads/request", "$sekisho/things/thief",
+		"$sekisho/things/pump/uploads/request", "$sekisho/things/pump/uploads/complete", "$sekisho/things/pump/uploads/abort",
+		"$sekisho/things/pump/uploads/accepted", "$sekisho/things/pump/uploads/rejected", "$sekisho/things//uploads/request", "$sekisho/things/thief",
 		"$sekisho/events/uploads/completed/thief", "$sekisho/other",
 	} {
 		l := listen(t, thief, "thief")

@@ -1,6 +1,7 @@
 package uploads
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -44,7 +45,8 @@ type Gate interface {
 type Session interface {
 	// URL returns a URL that takes these bytes alone, and the headers that it wants.
 	URL(ctx context.Context, p *Put) (url string, headers map[string]string, err error)
-	// Create begins a multipart upload with metadata and returns its id.
+	// Create begins a multipart upload with metadata and returns its id;
+	// iot.KindLimit where the thing has too many under way.
 	Create(ctx context.Context, o *Object, meta map[string]string) (string, error)
 	// Stored returns the numbers of the parts that are stored, in order.
 	Stored(ctx context.Context, o *Object) ([]int, error)
@@ -75,6 +77,7 @@ type DeskConfig struct {
 	Store    DoorStore
 	Gate     Gate
 	Messages Events // publishes the replies
+	MaxReply int    // bytes of one; 0 for any number
 	Now      func() time.Time
 	Log      *slog.Logger
 }
@@ -87,8 +90,10 @@ type Desk struct {
 	once    sync.Once
 	running sync.WaitGroup
 
-	mu      sync.Mutex // guards waiting
+	mu      sync.Mutex // guards the fields below
 	waiting map[iot.CertificateID]int
+	refused int       // since it was told
+	told    time.Time // when the log said so
 }
 
 const (
@@ -134,22 +139,43 @@ func (a *Ask) done(err error) {
 // Take has a message answered. It never waits: one of too many is not taken,
 // which is what its Done is told.
 func (d *Desk) Take(a *Ask) {
-	d.mu.Lock()
-	full := d.waiting[a.Certificate] >= doorEach
-	if !full {
-		select {
-		case d.queue <- a:
-			d.waiting[a.Certificate]++
-		default:
-			full = true
-		}
+	if d.offer(a) {
+		return
 	}
-	d.mu.Unlock()
-	if full {
-		d.cfg.Log.Warn("an upload request was not taken: too many wait",
+	if n := d.turnedAway(); n > 0 {
+		d.cfg.Log.Warn("upload requests were not taken: too many wait", slog.Int("requests", n),
 			slog.String("certificate", string(a.Certificate)), slog.String("thing", a.Thing))
-		a.done(errBusy())
 	}
+	a.done(errBusy())
+}
+
+func (d *Desk) offer(a *Ask) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.waiting[a.Certificate] >= doorEach {
+		return false
+	}
+	select {
+	case d.queue <- a:
+		d.waiting[a.Certificate]++
+		return true
+	default:
+		return false
+	}
+}
+
+// turnedAway counts a message that was not taken, and returns how many there
+// were when the log is to say so: a device that asks without end does not fill it.
+func (d *Desk) turnedAway() (n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refused++
+	now := d.cfg.Now()
+	if now.Sub(d.told).Abs() < tellEvery {
+		return 0
+	}
+	n, d.refused, d.told = d.refused, 0, now
+	return n
 }
 
 func errBusy() error { return iot.Errorf(iot.KindBusy, "uploads", "Too many requests are waiting") }
@@ -199,11 +225,36 @@ func (d *Desk) answer(ctx context.Context, a *Ask) error {
 		topic = doorTopics + a.Thing + "/uploads/rejected"
 		reply = d.refusal(ctx, a, verb, &asked, err)
 	}
-	payload, err := json.Marshal(reply)
+	payload, err := d.encode(reply)
+	if iot.IsKind(err, iot.KindTooLarge) {
+		topic = doorTopics + a.Thing + "/uploads/rejected"
+		payload, err = json.Marshal(d.refusal(ctx, a, verb, &asked, err))
+	}
 	if err != nil {
 		return err
 	}
 	return d.cfg.Messages.Publish(ctx, topic, payload)
+}
+
+// encode leaves out parts that do not fit into a message: the device asks for
+// them again.
+func (d *Desk) encode(reply any) ([]byte, error) {
+	for {
+		var b bytes.Buffer
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false) // URLs are full of &
+		if err := e.Encode(reply); err != nil {
+			return nil, err
+		}
+		out, parts := reply.(*accepted)
+		switch {
+		case d.cfg.MaxReply == 0 || b.Len() <= d.cfg.MaxReply:
+			return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), nil
+		case !parts || len(out.Parts) <= 1:
+			return nil, iot.Errorf(iot.KindTooLarge, "uploads", "The answer does not fit into a message of %d bytes", d.cfg.MaxReply)
+		}
+		out.Parts = out.Parts[:len(out.Parts)/2]
+	}
 }
 
 // rejected is the payload of a refusal.
@@ -245,6 +296,8 @@ func refusalCode(k iot.Kind) string {
 		return "Incomplete"
 	case iot.KindBusy:
 		return "Busy"
+	case iot.KindLimit:
+		return "LimitExceeded"
 	}
 	return "InvalidRequest"
 }

@@ -178,6 +178,8 @@ func (in *doorRequest) read(payload []byte, verb string) error {
 		return nil
 	case !isSHA256(in.SHA256):
 		return invalid("sha256 is needed: the SHA-256 of all bytes, in lower-case hex")
+	case *in.Size == 0 && in.SHA256 != emptySHA256: // a length of 0 is not a part of signatures
+		return invalid("sha256 is not that of no bytes, which size says")
 	case len(in.Parts) > maxURLs:
 		return invalid("at most %d parts may be asked for at once", maxURLs)
 	}
@@ -188,6 +190,8 @@ func (in *doorRequest) read(payload []byte, verb string) error {
 	}
 	return nil
 }
+
+const emptySHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 func isSHA256(s string) bool {
 	b, err := hex.DecodeString(s)

@@ -100,12 +100,12 @@ func (in *said) decode(payload []byte) bool {
 // break in the text, or another member that could be meant.
 func cutContent(p []byte) (before, content, after []byte, ok bool) {
 	const key = `"content"`
-	i := bytes.Index(p, []byte(key))
-	if i < 0 {
+	head, rest, found := bytes.Cut(p, []byte(key))
+	if !found {
 		return nil, nil, nil, false
 	}
 	depth, inside := 0, false
-	for _, c := range p[:i] {
+	for _, c := range head {
 		switch {
 		case c == '\\':
 			return nil, nil, nil, false
@@ -118,14 +118,14 @@ func cutContent(p []byte) (before, content, after []byte, ok bool) {
 			depth--
 		}
 	}
-	rest, named := bytes.CutPrefix(bytes.TrimLeft(p[i+len(key):], jsonSpace), []byte{':'})
+	rest, named := bytes.CutPrefix(bytes.TrimLeft(rest, jsonSpace), []byte{':'})
 	rest, quoted := bytes.CutPrefix(bytes.TrimLeft(rest, jsonSpace), []byte{'"'})
 	end := bytes.IndexByte(rest, '"')
 	if inside || depth != 1 || !named || !quoted || end < 0 || bytes.ContainsAny(rest[:end], "\\\r\n") {
 		return nil, nil, nil, false
 	}
 	after = rest[end:]
-	if bytes.IndexByte(after, '\\') >= 0 || bytes.Contains(bytes.ToLower(after), []byte(key)) || bytes.Contains(bytes.ToLower(p[:i]), []byte(key)) {
+	if bytes.IndexByte(after, '\\') >= 0 || bytes.Contains(bytes.ToLower(after), []byte(key)) || bytes.Contains(bytes.ToLower(head), []byte(key)) {
 		return nil, nil, nil, false
 	}
 	return p[:len(p)-len(rest)], rest[:end], after, true
