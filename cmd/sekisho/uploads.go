@@ -92,11 +92,12 @@ type uploadsPage struct {
 const uploadsPageSize = 1000
 
 func listUploads(ctx context.Context, t *cli.Terminal, args []string) error {
-	fs := cli.NewFlags(t, "list", "", "Lists what devices have uploaded or failed to, the newest first.")
+	fs := cli.NewFlags(t, "list", "", "Lists what devices have uploaded or failed to, the newest first. The table shortens\n"+
+		"what is wide; --output json has all of every record.")
 	thing, status, since, until, output, limit := "", "", "", "", "", 0
 	fs.StringVar(&thing, "thing", "", "`name` of the thing; without it, all")
 	fs.StringVar(&status, "status", "", "`state`: completed or failed; without it, both")
-	fs.StringVar(&since, "since", "", "only what ended since this `time`: 24h ago or so, or 2006-01-02T15:04:05Z")
+	fs.StringVar(&since, "since", "", "only what ended since this `time`: so long ago, as 90m, 24h or 7d, or 2006-01-02T15:04:05Z")
 	fs.StringVar(&until, "until", "", "only what ended before this `time`, likewise")
 	fs.StringVar(&output, "output", "table", "`format`: table or json")
 	fs.IntVar(&limit, "limit", 0, "at most this `number`; 0 lists all")
@@ -146,14 +147,24 @@ func moment(name, v string, now time.Time) (string, error) {
 	if v == "" {
 		return "", nil
 	}
-	if d, err := time.ParseDuration(v); err == nil && d >= 0 {
+	if d, ok := ago(v); ok {
 		return now.Add(-d).UTC().Format(time.RFC3339Nano), nil
 	}
 	at, err := time.Parse(time.RFC3339, v)
 	if err != nil {
-		return "", cli.Usagef("--%s %q: a duration such as 24h or a time such as 2006-01-02T15:04:05Z is needed", name, v)
+		return "", cli.Usagef("--%s %q: a duration such as 24h or 7d, or a time such as 2006-01-02T15:04:05Z is needed", name, v)
 	}
 	return at.UTC().Format(time.RFC3339Nano), nil
+}
+
+// ago is a duration that is not negative, which may be in days.
+func ago(v string) (time.Duration, bool) {
+	if days, ok := strings.CutSuffix(v, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		return time.Duration(n) * 24 * time.Hour, err == nil //nolint:gosec // it has 16 bits
+	}
+	d, err := time.ParseDuration(v)
+	return d, err == nil && d >= 0
 }
 
 func allUploads(ctx context.Context, c *client.Client, q url.Values, limit int) ([]json.RawMessage, error) {
@@ -188,9 +199,16 @@ func printUploadsJSON(w io.Writer, list []json.RawMessage) error {
 	return err
 }
 
+// The widths of what the table shortens.
+const (
+	whatWidth   = 60
+	reasonWidth = 80
+	hashWidth   = 12 // of the 64 digits: enough to tell files apart
+)
+
 func printUploads(w io.Writer, list []json.RawMessage) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(tw, "FINISHED\tSTATUS\tTHING\tDOOR\tSIZE\tWHAT\tSHA256\tREASON")
+	fmt.Fprintln(tw, "FINISHED\tSTATUS\tTHING\tDOOR\t      SIZE\tSHA256\tWHAT\tREASON")
 	for _, raw := range list {
 		var u uploadRecord
 		if err := json.Unmarshal(raw, &u); err != nil {
@@ -200,14 +218,38 @@ func printUploads(w io.Writer, list []json.RawMessage) error {
 		if u.Bucket == "" {
 			what = u.Topic + " " + u.Name
 		}
-		size := "-"
-		if u.Size >= 0 {
-			size = strconv.FormatInt(u.Size, 10)
-		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", u.Finished.UTC().Format(time.RFC3339), u.Status, cmp.Or(u.Thing, "-"), u.Door,
-			size, printable(what), cmp.Or(u.SHA256, "-"), printable(u.Reason))
+		hash := u.SHA256[:min(len(u.SHA256), hashWidth)]
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%10s\t%s\t%s\t%s\n", u.Finished.UTC().Format(time.RFC3339), u.Status, cmp.Or(printable(u.Thing), "-"), u.Door,
+			sizeOf(u.Size), cmp.Or(hash, "-"), short(printable(what), whatWidth), short(printable(u.Reason), reasonWidth))
 	}
 	return tw.Flush()
+}
+
+// sizeOf is a number of bytes, as people read it.
+func sizeOf(n int64) string {
+	switch {
+	case n < 0:
+		return "-"
+	case n < 1<<10:
+		return strconv.FormatInt(n, 10) + " B"
+	}
+	v, unit := float64(n)/(1<<10), 0
+	for v >= 1023.95 && unit < 4 { // which would be shown as 1024.0
+		v /= 1 << 10
+		unit++
+	}
+	return fmt.Sprintf("%.1f %ciB", v, "KMGTP"[unit])
+}
+
+// short leaves out the middle of what is wider: a key begins with whose it is,
+// and ends with its name.
+func short(s string, width int) string {
+	r := []rune(s)
+	if len(r) <= width {
+		return s
+	}
+	end := (width - 1) / 2
+	return string(r[:width-1-end]) + "…" + string(r[len(r)-end:])
 }
 
 // printable keeps what devices chose from doing things to the terminal.

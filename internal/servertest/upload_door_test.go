@@ -108,6 +108,7 @@ func TestUploadDoor(t *testing.T) {
 	s := doorFleet(t)
 	d := s.Enrol("pump")
 	l := atDoor(t, d)
+	events := listen(t, s.Enrol("clerk"), "clerk", "$sekisho/events/uploads/completed/#")
 	data := []byte("what the camera saw")
 	a := l.ask("pump", "request", wish{"name": "a b/ü+*.jpg", "size": len(data), "sha256": hexSum(data), "uploadId": "mine"})
 	if a.Key != "pump/a b/ü+*.jpg" || a.Bucket != servertest.Bucket || a.UploadID != "mine" || a.Status != "upload" {
@@ -142,13 +143,20 @@ func TestUploadDoor(t *testing.T) {
 	if got := objectBytes(t, s, a.Key); !bytes.Equal(got, data) {
 		t.Errorf("kept %q", got)
 	}
+	topic, payload := events.hear()
+	var event uploads.Record
+	must(t, json.Unmarshal(payload, &event))
+	if topic != "$sekisho/events/uploads/completed/pump" || event.Checksum == "" || event.Started.IsZero() || event.Finished.Before(event.Started) || event.Size != int64(len(data)) ||
+		string(event.Certificate) != d.CertificateID || event.Thing != "pump" {
+		t.Errorf("%s %s", topic, payload)
+	}
 	for range 2 { // and once more: it adds nothing
 		if status, said := upload(t, a.URL, a.Headers, data); status != http.StatusOK {
 			t.Errorf("%d %s", status, said)
 		}
 	}
 	for _, r := range ledgerOf(t, s, "pump", 1) {
-		if r.Door != uploads.DoorMQTT || r.Status != uploads.Completed || r.UploadID != "mine" || r.SHA256 != hexSum(data) || r.Key != a.Key {
+		if r != event || r.Door != uploads.DoorMQTT || r.Status != uploads.Completed || r.UploadID != "mine" || r.SHA256 != hexSum(data) || r.Key != a.Key {
 			t.Errorf("%+v", r)
 		}
 	}

@@ -205,6 +205,9 @@ func TestUploadsLedger(t *testing.T) {
 		if r.Thing != "pump" || string(r.Certificate) != d.CertificateID || r.Number == 0 || r.Finished.Before(r.Started) || r.Started.IsZero() {
 			t.Errorf("%+v", r)
 		}
+		if r.Bucket != "" && r.Status == uploads.Completed && r.Checksum == "" {
+			t.Errorf("no checksum: %+v", r)
+		}
 		want := wants[name]
 		want.Thing, want.Certificate, want.Number, want.Started, want.Finished, want.Key, want.Name = r.Thing, r.Certificate, r.Number, r.Started, r.Finished, r.Key, r.Name
 		if want.Checksum = r.Checksum; r != want {

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"math"
+	"strings"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
 	"github.com/sekisho-iot/sekisho/internal/s3"
@@ -44,7 +45,25 @@ func recordObject(x *tx, bucket *s3.Bucket, r *local.Record) error {
 			u.SHA256 = hex.EncodeToString(b)
 		}
 	}
+	if u.Checksum == "" {
+		u.Checksum = checksumOfETag(r.ETag)
+	}
 	return addUploads(x, []uploads.Record{u})
+}
+
+// checksumOfETag is what an object has whose client sent no checksum: the MD5 of
+// its bytes, or that of the MD5s of its parts and how many there are; "" for
+// another ETag.
+func checksumOfETag(tag string) string {
+	sum, parts, composite := strings.Cut(tag, "-")
+	b, err := hex.DecodeString(sum)
+	if err != nil || len(b) == 0 {
+		return ""
+	}
+	if sum = base64.StdEncoding.EncodeToString(b); composite {
+		return "MD5:COMPOSITE:" + sum + "-" + parts
+	}
+	return "MD5:FULL_OBJECT:" + sum
 }
 
 // uploadOwner is whom records are counted for: a thing, or a certificate that

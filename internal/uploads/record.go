@@ -40,7 +40,7 @@ type Record struct {
 	Name        string            `json:"name,omitempty"`     // of one, in the device's words
 	Size        int64             `json:"size"`               // -1 where it is not known
 	SHA256      string            `json:"sha256,omitempty"`   // of all bytes, in hex, where the server took or checked it
-	Checksum    string            `json:"checksum,omitempty"` // of an object that has one, as ALGORITHM:TYPE:BASE64
+	Checksum    string            `json:"checksum,omitempty"` // of an object, as ALGORITHM:TYPE:BASE64
 	UploadID    string            `json:"uploadId,omitempty"` // as the device gave it, if it did
 	Reason      string            `json:"reason,omitempty"`   // why it failed
 	Started     time.Time         `json:"started"`

@@ -146,6 +146,17 @@ func uploadedObjects(t *testing.T, open Opener) {
 	}
 	list, err := d.Uploads().List(ctx, uploads.Query{Limit: 9})
 	must(t, err)
+	for tag, want := range map[string]string{
+		"5d41402abc4b2a76b9719d911017c592": "MD5:FULL_OBJECT:XUFAKrxLKna5cZ2REBfFkg==", "5d41402abc4b2a76b9719d911017c592-3": "MD5:COMPOSITE:XUFAKrxLKna5cZ2REBfFkg==-3", "x": "",
+	} {
+		r := object("tagged", byte(20+len(tag)), local.Inline)
+		r.Origin, r.ETag, r.Checksum = from, tag, ""
+		must(t, d.Objects().PutObject(ctx, b, r, s3.WriteConditions{}))
+		last, err := d.Uploads().List(ctx, uploads.Query{Limit: 1})
+		if err != nil || last[0].Key != "tagged" || last[0].Checksum != want {
+			t.Errorf("by the ETag %s: %+v, %v", tag, last, err)
+		}
+	}
 	want := []uploads.Record{
 		{
 			Number: 2, Thing: "pump", Certificate: "c", Door: uploads.DoorMQTT, Status: uploads.Completed, Bucket: b.Name, Key: "parts", Size: 9,
