@@ -161,7 +161,7 @@ func moment(name, v string, now time.Time) (string, error) {
 func ago(v string) (time.Duration, bool) {
 	if days, ok := strings.CutSuffix(v, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
-		return time.Duration(n) * 24 * time.Hour, err == nil //nolint:gosec // it has 16 bits
+		return time.Duration(n) * 24 * time.Hour, err == nil
 	}
 	d, err := time.ParseDuration(v)
 	return d, err == nil && d >= 0
