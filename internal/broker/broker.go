@@ -230,27 +230,41 @@ func (b *Broker) Publish(ctx context.Context, m *Message) error {
 	if err := b.checkReserved(m.Topic); err != nil {
 		return err
 	}
-	return b.publish(ctx, m)
+	return b.publish(ctx, b.loopOf(m.Topic), m)
 }
 
-// PublishOwn publishes a message of the server itself: topics are open to it
-// that are closed to others. It returns as Publish does.
-func (b *Broker) PublishOwn(ctx context.Context, m *Message) error {
-	if err := b.checkMessage(m); err != nil {
-		return err
+// PublishOwn publishes messages of the server itself: topics are open to it
+// that are closed to others. It returns as Publish does, when all of them are
+// safe, and an error may be of some alone. They come in their order, and after
+// those of calls before.
+func (b *Broker) PublishOwn(ctx context.Context, list ...*Message) error {
+	for _, m := range list {
+		if err := b.checkMessage(m); err != nil {
+			return err
+		}
 	}
-	return b.publish(ctx, m)
+	return b.publish(ctx, b.loops[0], list...)
 }
 
-func (b *Broker) publish(ctx context.Context, m *Message) error {
-	x := laterMessage{m: newMessage([]byte(m.Topic), m.Payload, m.Properties), peer: m.From}
-	x.m.qos, x.m.retain = m.QoS, m.Retain
+// publish has one loop publish messages.
+func (b *Broker) publish(ctx context.Context, home *loop, list ...*Message) error {
 	done := make(chan error, 1)
-	x.waiter = &waiter{done: func(err error) { done <- err }}
-	x.waiter.hold()
-	return b.loopOf(m.Topic).ask(ctx, done, func(l *loop) {
-		x.m.expires = l.expiry(m.Properties)
-		l.later = append(l.later, x)
+	w := &waiter{done: func(err error) { done <- err }}
+	all := make([]laterMessage, len(list))
+	for i, m := range list {
+		x := laterMessage{m: newMessage([]byte(m.Topic), m.Payload, m.Properties), peer: m.From, waiter: w}
+		x.m.qos, x.m.retain = m.QoS, m.Retain
+		w.hold()
+		all[i] = x
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return home.ask(ctx, done, func(l *loop) {
+		for i, m := range list {
+			all[i].m.expires = l.expiry(m.Properties)
+		}
+		l.later = append(l.later, all...)
 	})
 }
 

@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -96,6 +97,23 @@ func TestPublishOwn(t *testing.T) {
 	}
 	mine.wants("$sekisho/things/mine/x", "own")
 	all.wants("$sekisho/events/x", "own")
+	// Many at once come in their order.
+	var list []*broker.Message
+	for i := range 50 {
+		list = append(list, &broker.Message{Topic: fmt.Sprintf("$sekisho/events/%d", i), Payload: []byte("own"), QoS: 1})
+	}
+	if err := h.PublishOwn(t.Context(), list...); err != nil {
+		t.Error(err)
+	}
+	for i := range list {
+		all.wants(list[i].Topic, "own")
+	}
+	if err := h.PublishOwn(t.Context(), list[0], &broker.Message{Topic: "a/#"}); !iot.IsKind(err, iot.KindInvalid) {
+		t.Errorf("one that is none: %v", err)
+	}
+	if err := h.PublishOwn(t.Context()); err != nil {
+		t.Error(err)
+	}
 	all.quiet()
 }
 

@@ -15,8 +15,12 @@ import (
 type ownMessages struct{ s *Server }
 
 // Publish implements uploads.Events.
-func (m ownMessages) Publish(ctx context.Context, topic string, payload []byte) error {
-	return m.s.broker.PublishOwn(ctx, &broker.Message{Topic: topic, Payload: payload, QoS: mqtt.QoS(1)})
+func (m ownMessages) Publish(ctx context.Context, list ...uploads.Event) error {
+	messages := make([]*broker.Message, len(list))
+	for i := range list {
+		messages[i] = &broker.Message{Topic: list[i].Topic, Payload: list[i].Payload, QoS: mqtt.QoS(1)}
+	}
+	return m.s.broker.PublishOwn(ctx, messages...)
 }
 
 // openLedger makes the ledger of uploads. It ends after the broker, which tells it.

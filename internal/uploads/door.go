@@ -233,7 +233,7 @@ func (d *Desk) answer(ctx context.Context, a *Ask) error {
 	if err != nil {
 		return err
 	}
-	return d.cfg.Messages.Publish(ctx, topic, payload)
+	return d.cfg.Messages.Publish(ctx, Event{topic, payload})
 }
 
 // encode leaves out parts that do not fit into a message: the device asks for

@@ -125,8 +125,10 @@ func (wordyGate) URL(context.Context, *uploads.Put) (string, map[string]string, 
 type replies chan string
 
 // Publish implements uploads.Events.
-func (r replies) Publish(_ context.Context, topic string, payload []byte) error {
-	r <- topic + " " + string(payload)
+func (r replies) Publish(_ context.Context, list ...uploads.Event) error {
+	for _, e := range list {
+		r <- e.Topic + " " + string(e.Payload)
+	}
 	return nil
 }
 

@@ -11,10 +11,17 @@ import (
 	"github.com/sekisho-iot/sekisho/internal/iot"
 )
 
-// Events publishes events of the server. It returns when those who must get
-// one have it, and what it publishes again after an error may come twice.
+// Event is a message of the server.
+type Event struct {
+	Topic   string
+	Payload []byte
+}
+
+// Events publishes events of the server, in their order. It returns when those
+// who must get them have them, and what it publishes again after an error may
+// come twice. An *iot.Error says that one of them will never be taken.
 type Events interface {
-	Publish(ctx context.Context, topic string, payload []byte) error
+	Publish(ctx context.Context, list ...Event) error
 }
 
 // Config is what a Ledger needs.
@@ -163,12 +170,10 @@ func (l *Ledger) announceNew(ctx context.Context, last *int64) error {
 		if err != nil || len(list) == 0 {
 			return err
 		}
-		for i := range list {
-			if err := l.publish(ctx, &list[i]); err != nil {
-				return err
-			}
-			*last = list[i].Number
+		if err := l.publish(ctx, list); err != nil {
+			return err
 		}
+		*last = list[len(list)-1].Number
 	}
 }
 
@@ -178,21 +183,34 @@ const EventTopics = "$sekisho/events/uploads/"
 // noThing stands in a topic for the thing of a session that has none.
 const noThing = "-"
 
-func (l *Ledger) publish(ctx context.Context, r *Record) error {
-	payload, err := json.Marshal(r)
-	if err != nil {
+// publish publishes the events of records. All at once, since those who must
+// get one may have to write it down.
+func (l *Ledger) publish(ctx context.Context, list []Record) error {
+	events := make([]Event, len(list))
+	for i := range list {
+		thing := list[i].Thing
+		if thing == "" {
+			thing = noThing
+		}
+		payload, err := json.Marshal(&list[i])
+		if err != nil {
+			return err
+		}
+		events[i] = Event{EventTopics + string(list[i].Status) + "/" + thing, payload}
+	}
+	err := l.cfg.Events.Publish(ctx, events...)
+	if _, never := iotError(err); !never {
 		return err
 	}
-	thing := r.Thing
-	if thing == "" {
-		thing = noThing
+	for i := range events {
+		err := l.cfg.Events.Publish(ctx, events[i])
+		if _, never := iotError(err); never {
+			l.cfg.Log.ErrorContext(ctx, "an event of an upload was not published", slog.Int64("number", list[i].Number), slog.Any("error", err))
+		} else if err != nil {
+			return err
+		}
 	}
-	err = l.cfg.Events.Publish(ctx, EventTopics+string(r.Status)+"/"+thing, payload)
-	if _, ours := iotError(err); ours { // it will not be taken another time either
-		l.cfg.Log.ErrorContext(ctx, "an event of an upload was not published", slog.Int64("number", r.Number), slog.Any("error", err))
-		return nil
-	}
-	return err
+	return nil
 }
 
 // prune removes old records, until ctx ends.

@@ -28,17 +28,24 @@ type events struct {
 }
 
 // Publish implements uploads.Events.
-func (e *events) Publish(_ context.Context, topic string, payload []byte) error {
+func (e *events) Publish(_ context.Context, list ...uploads.Event) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.fail != nil {
 		return e.fail
 	}
-	if !json.Valid(payload) {
-		return errors.New("not JSON")
+	for _, x := range list {
+		if strings.HasSuffix(x.Topic, "/never") {
+			return iot.Errorf(iot.KindInvalid, "topic", "no")
+		}
+		if !json.Valid(x.Payload) {
+			return errors.New("not JSON")
+		}
 	}
-	e.topics = append(e.topics, topic)
-	e.more <- struct{}{}
+	for _, x := range list {
+		e.topics = append(e.topics, x.Topic)
+		e.more <- struct{}{}
+	}
 	return nil
 }
 
@@ -129,6 +136,32 @@ func TestLedgerOutlivesItsProcess(t *testing.T) {
 	defer l.Close() //nolint:errcheck // it has none
 	if topics := e.wait(t, 1); len(topics) != 22 {
 		t.Errorf("%d events, want 22", len(topics))
+	}
+}
+
+// An event that nobody takes holds no other up.
+func TestLedgerLeavesOut(t *testing.T) {
+	t.Parallel()
+	var l *uploads.Ledger
+	var log strings.Builder
+	e := &events{more: make(chan struct{}, 99)}
+	db := openDB(t, filepath.Join(t.TempDir(), "db"), &l)
+	l = newLedger(db, e, &log, time.Now)
+	for _, thing := range []string{"a", "never", "b"} {
+		m := message(thing)
+		m.Thing = thing
+		l.Message(m)
+	}
+	l.Start(t.Context())
+	topics := e.wait(t, 2)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"$sekisho/events/uploads/completed/a", "$sekisho/events/uploads/completed/b"}; !slices.Equal(topics, want) {
+		t.Errorf("published %q", topics)
+	}
+	if !strings.Contains(log.String(), "was not published") {
+		t.Error(log.String())
 	}
 }
 
@@ -383,4 +416,4 @@ func BenchmarkLedger(b *testing.B) {
 type quiet struct{}
 
 // Publish implements uploads.Events.
-func (quiet) Publish(context.Context, string, []byte) error { return nil }
+func (quiet) Publish(context.Context, ...uploads.Event) error { return nil }
