@@ -151,6 +151,8 @@ func (h *Handler) handle(w http.ResponseWriter, r *http.Request, serve func(cont
 	r, body := withBody(r)
 	c := &Call{HTTP: r, Writer: answer, Account: h.account, Region: h.region, Now: h.now(), handler: h, received: body}
 	defer h.finish(ctx, c, answer)
+	// Clients correct their clocks by it, so it must be the time that signatures are judged at.
+	w.Header()["Date"] = []string{c.Now.UTC().Format(http.TimeFormat)}
 	id, err := iot.NewUUID(h.rand)
 	c.RequestID = id
 	if err == nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -20,6 +21,7 @@ type Flags struct {
 	*flag.FlagSet
 	t      *Terminal
 	help   func() // prints the flags
+	args   string // the arguments, as the help shows them
 	config string // the --config flag, on commands that have one
 	lists  map[string]*listFlag
 }
@@ -27,7 +29,7 @@ type Flags struct {
 // NewFlags returns the flags of the command name; args are its arguments and about
 // is what it does, as its help shows them.
 func NewFlags(t *Terminal, name, args, about string) *Flags {
-	f := &Flags{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), t: t, lists: map[string]*listFlag{}}
+	f := &Flags{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), t: t, args: args, lists: map[string]*listFlag{}}
 	f.SetOutput(io.Discard)
 	f.Usage = func() {} // a mistake is answered in one line, see ParseWords
 	f.help = func() {
@@ -56,6 +58,34 @@ func spelled(err error) string {
 	).Replace(err.Error())
 }
 
+// wrong says what Parse found wrong.
+func (f *Flags) wrong(err error) error {
+	text := spelled(err)
+	// The flag package says the same of whatever a value was to be.
+	if _, name, ok := strings.Cut(text, " for --"); ok {
+		name, _, _ = strings.Cut(name, ":")
+		if fl := f.Lookup(name); fl != nil {
+			text = strings.Replace(text, "true or false is needed", needed(fl.Value), 1)
+		}
+	}
+	return Usagef("%s", text)
+}
+
+func needed(v flag.Value) string {
+	g, ok := v.(flag.Getter)
+	if !ok {
+		return "something else is needed"
+	}
+	switch g.Get().(type) {
+	case bool:
+		return "true or false is needed"
+	case time.Duration:
+		return "a time is needed, such as 30s, 10m or 24h"
+	default:
+		return "a number is needed"
+	}
+}
+
 // List adds a repeatable flag. In the environment its values stand with commas between.
 func (f *Flags) List(p *[]string, name, usage string) {
 	l := &listFlag{p: p}
@@ -82,7 +112,7 @@ func (f *Flags) parseWords(args []string, least, most int) error {
 				f.help()
 				return err
 			}
-			return Usagef("%s", spelled(err))
+			return f.wrong(err)
 		}
 		rest := f.Args()
 		if len(rest) == 0 {
@@ -96,7 +126,7 @@ func (f *Flags) parseWords(args []string, least, most int) error {
 		args = rest[1:]
 	}
 	if len(words) < least {
-		return Usagef("an argument is missing")
+		return Usagef("an argument is missing: %s", f.args)
 	}
 	if len(words) > most {
 		return Usagef("%q: there is no such argument", words[most])

@@ -142,6 +142,9 @@ func (f *agentFlags) build(ctx context.Context, t *cli.Terminal, tell func(agent
 	if err != nil {
 		return nil, err
 	}
+	if err := warnExpired(t, c, k.Now()); err != nil {
+		return nil, err
+	}
 	mqtt.NextProtos = []string{"x-amzn-mqtt-ca"} // on 443 it tells MQTT from HTTP, elsewhere it does no harm
 	serverTLS, err := c.ServerTLS(k.Now)
 	if err != nil {
@@ -162,6 +165,16 @@ func (f *agentFlags) build(ctx context.Context, t *cli.Terminal, tell func(agent
 		Invalidate: func() { provider.discard(ctx) }, Permanent: refusedForGood,
 	})
 	return a, nil
+}
+
+// warnExpired says so of the device's certificate; no more, since the clock may be off.
+func warnExpired(t *cli.Terminal, c *config.Config, now time.Time) error {
+	leaf, err := c.Leaf()
+	if err == nil && now.After(leaf.NotAfter) {
+		fmt.Fprintf(t.Stderr, "the certificate of %s expired on %s, by this device's clock: the server will refuse it, and the device is to be enrolled again\n",
+			c.Thing, leaf.NotAfter.UTC().Format(time.DateOnly))
+	}
+	return err
 }
 
 // settle makes settings of flags, device.json and defaults.

@@ -98,6 +98,9 @@ func read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("read the device's configuration: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // nothing was written
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return nil, fmt.Errorf("%s is a folder: name the device.json in it by --config", path)
+	}
 	b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the device's configuration: %w", err)

@@ -208,7 +208,7 @@ func (e *Endpoint) advice(status int, message string) string {
 	case status == http.StatusForbidden && strings.HasPrefix(message, "Invalid thing name"):
 		return fmt.Sprintf("the certificate is not attached to thing %s: correct \"thing\" in device.json, or attach it", e.thing)
 	case status == http.StatusForbidden:
-		return fmt.Sprintf("the device may not use role alias %s: attach an IoT policy to its certificate that allows iot:AssumeRoleWithCertificate on it (`sekisho explain --thing %s` says more)", e.alias, e.thing)
+		return fmt.Sprintf("the device may not use role alias %s: correct \"roleAlias\" in device.json, or attach an IoT policy to its certificate that allows iot:AssumeRoleWithCertificate on it (`sekisho explain --thing %s` says more)", e.alias, e.thing)
 	case status == http.StatusNotFound:
 		return fmt.Sprintf("there is no role alias %s on %s: correct \"roleAlias\" or \"endpoints.credentials\" in device.json, or create it", e.alias, e.host)
 	}

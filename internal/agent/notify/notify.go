@@ -56,15 +56,16 @@ type Config struct {
 
 // RefusedError is a refusal by the server that trying again does not change.
 type RefusedError struct {
-	What string // "connection" or "message to TOPIC"
+	What string // "connection of CLIENT" or "message to TOPIC"
 	Code byte   // the MQTT 5 reason code
+	Need string // what would have it let through
 }
 
 // Error says what was refused and what an operator can do.
 func (e *RefusedError) Error() string {
 	text := fmt.Sprintf("the MQTT server refused the %s: reason code 0x%02x", e.What, e.Code)
 	if e.Code == reasonNotAuthorized {
-		text += " (not authorized): an IoT policy of the certificate must allow it"
+		text += " (not authorized): " + e.Need
 	}
 	return text
 }
@@ -103,7 +104,10 @@ func (n *Notifier) Publish(ctx context.Context, topic string, payload []byte) er
 		switch {
 		case res != nil && res.ReasonCode >= reasonFailed:
 			if final(res.ReasonCode) {
-				return &RefusedError{What: "message to " + topic, Code: res.ReasonCode}
+				return &RefusedError{
+					What: "message to " + topic, Code: res.ReasonCode,
+					Need: "an IoT policy of the device's certificate must allow iot:Publish to it",
+				}
 			}
 			return fmt.Errorf("the MQTT server did not take the message to %s: reason code 0x%02x", topic, res.ReasonCode)
 		case err == nil:
@@ -207,7 +211,11 @@ func (n *Notifier) handshake(ctx context.Context) (net.Conn, error) {
 // failed takes note of a connection that is lost or did not come about.
 func (n *Notifier) failed(err error) {
 	if refused, ok := errors.AsType[*autopaho.ConnackError](err); ok && final(refused.ReasonCode) {
-		err = &RefusedError{What: "connection of " + n.cfg.ClientID, Code: refused.ReasonCode}
+		err = &RefusedError{
+			What: "connection of " + n.cfg.ClientID, Code: refused.ReasonCode,
+			Need: "the device's certificate must be known there, active and not expired, and attached to this thing, " +
+				"and an IoT policy of it must allow iot:Connect as this client",
+		}
 	}
 	n.set(err)
 	if n.cfg.Down != nil {

@@ -49,7 +49,7 @@ func (s *Spool) load() error {
 	path := filepath.Join(s.dir, journalFile)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600) //nolint:gosec // the folder that the operator named
 	if err != nil {
-		return fmt.Errorf("spool: %w", err)
+		return unusable(s.dir, err)
 	}
 	s.journal = f
 	in := bufio.NewReader(f)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 const (
@@ -54,7 +55,7 @@ type Spool struct {
 // LockedError where another agent has it open.
 func Open(dir string) (_ *Spool, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("spool: %w", err)
+		return nil, unusable(dir, err)
 	}
 	lock, err := acquire(dir)
 	if err != nil {
@@ -75,18 +76,35 @@ func Open(dir string) (_ *Spool, err error) {
 		}
 	}
 	if s.lines > len(s.records)+len(s.done) {
-		if err := s.rewrite(); err != nil {
+		// On a full disk the journal is good as it is: what it holds may yet be sent.
+		if err := s.rewrite(); err != nil && !errors.Is(err, syscall.ENOSPC) {
 			return nil, err
 		}
 	}
 	return s, nil
 }
 
+// unusable says why a folder cannot be a spool, and what to do.
+func unusable(dir string, err error) error {
+	advice := "see to it, or name another folder by --spool"
+	switch {
+	case errors.Is(err, errClosed):
+		return err
+	case errors.Is(err, fs.ErrPermission):
+		advice = "let this user write there, or name another folder by --spool"
+	case errors.Is(err, syscall.ENOTDIR):
+		advice = "it is no folder: name one by --spool"
+	case errors.Is(err, syscall.ENOSPC):
+		advice = "its disk is full: make room"
+	}
+	return fmt.Errorf("spool %s cannot be used: %w: %s", dir, err, advice)
+}
+
 func acquire(dir string) (*os.File, error) {
 	path := filepath.Join(dir, lockFile)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the folder that the operator named
 	if err != nil {
-		return nil, fmt.Errorf("spool: %w", err)
+		return nil, unusable(dir, err)
 	}
 	held, err := tryLock(f)
 	if err != nil {
@@ -161,7 +179,7 @@ func (s *Spool) append(durable bool, records []Record) error {
 	}
 	batch, err := s.write(records)
 	if err != nil {
-		return fmt.Errorf("spool: %w", err)
+		return unusable(s.dir, err)
 	}
 	if !durable {
 		return nil
@@ -183,7 +201,7 @@ func (s *Spool) sync(batch uint64) error {
 		return errClosed
 	}
 	if err := journal.Sync(); err != nil {
-		return fmt.Errorf("spool: %w", err)
+		return unusable(s.dir, err)
 	}
 	s.synced = upTo
 	return nil

@@ -347,6 +347,7 @@ func (w *work) judge(ctx context.Context, res result) {
 	case errors.Is(err, errAgain):
 		t.failures = 0
 	}
+	err = t.explain(err)
 	if t.progress.Swap(false) {
 		t.failures, t.record.FailingSince = 0, time.Time{}
 	}

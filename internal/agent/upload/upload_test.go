@@ -140,7 +140,7 @@ func TestFinal(t *testing.T) {
 		want   string
 	}{
 		"alias":  {func(p *plan) { p.alias = "no-such-alias" }, "credential endpoint"},
-		"bucket": {func(p *plan) { p.settings.Bucket = "gone-bucket" }, "put object"},
+		"bucket": {func(p *plan) { p.settings.Bucket = "gone-bucket" }, "the bucket must be there"},
 		"prefix": {func(p *plan) { p.settings.Key = "others/{name}" }, "AccessDenied"},
 	} {
 		t.Run(name, func(t *testing.T) {
