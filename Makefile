@@ -70,8 +70,9 @@ conformance-mqtt: ## the suites of a checkout PAHO of paho.mqtt.testing (docs/co
 bench: build ## benchmark tables (docs/benchmarks.md)
 	$(GO) test -tags bench -count 1 -timeout 60m -v ./bench $(BENCHFLAGS)
 
-lint: $(LINT) ## golangci-lint with .golangci.yml
+lint: $(LINT) ## golangci-lint with .golangci.yml, and what devices run as Windows sees it
 	$(LINT) run ./...
+	GOOS=windows $(GO) vet ./internal/agent/... ./cmd/internal/... ./cmd/sekisho-device/...
 
 fmt: $(LINT) ## gofumpt and goimports
 	$(LINT) fmt

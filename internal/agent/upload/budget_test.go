@@ -15,6 +15,8 @@ import (
 	"github.com/sekisho-iot/sekisho/internal/agent/upload"
 )
 
+const thing = "camera-1"
+
 // down is a server that does not answer until it is up.
 type down struct {
 	up       time.Time

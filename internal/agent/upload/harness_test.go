@@ -1,3 +1,5 @@
+//go:build !windows
+
 package upload_test
 
 import (
@@ -32,7 +34,6 @@ import (
 
 const (
 	mib       = 1 << 20
-	thing     = "camera-1"
 	uploaders = `{"Version":"2012-10-17","Statement":[
 		{"Effect":"Allow","Action":"iot:Connect","Resource":"arn:aws:iot:*:*:client/${iot:Connection.Thing.ThingName}"},
 		{"Effect":"Allow","Action":"iot:Publish","Resource":["arn:aws:iot:*:*:topic/file/upload","arn:aws:iot:*:*:topic/file/upload/failed"]}]}`
