@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	"runtime/debug"
 
 	"github.com/sekisho-iot/sekisho/cmd/internal/cli"
 	"github.com/sekisho-iot/sekisho/cmd/internal/device"
@@ -19,4 +20,12 @@ func program() *cli.Program {
 	}
 }
 
-func main() { os.Exit(program().Main()) }
+// gcPercent keeps the heap near to what is used: devices have more time than memory.
+const gcPercent = 50
+
+func main() {
+	if was := debug.SetGCPercent(gcPercent); was != 100 { // GOGC says otherwise
+		debug.SetGCPercent(was)
+	}
+	os.Exit(program().Main())
+}

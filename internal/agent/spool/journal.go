@@ -69,6 +69,7 @@ func (s *Spool) load() error {
 		case bad == nil && err == nil && damage != nil:
 			return damage
 		case bad == nil && err == nil:
+			r.Keep = r.Keep && (r.State != Done || !gone(r.Path))
 			s.apply(r)
 			s.lines++
 			s.size = at
@@ -132,16 +133,23 @@ func (s *Spool) rewrite() (err error) {
 	}()
 	out := bufio.NewWriter(f)
 	var size int64
-	for _, m := range []map[string]Record{s.done, s.records} {
-		for _, r := range m {
-			text, err := line(&r)
-			if err != nil {
-				return err
-			}
-			size += int64(len(text))
-			if _, err := out.Write(text); err != nil {
-				return err
-			}
+	lines := 0
+	write := func(r *Record) error {
+		text, err := line(r)
+		if err != nil {
+			return err
+		}
+		size += int64(len(text))
+		lines++
+		_, err = out.Write(text)
+		return err
+	}
+	if err := s.copyDone(write); err != nil {
+		return err
+	}
+	for _, r := range s.records {
+		if err := write(&r); err != nil {
+			return err
 		}
 	}
 	if err := errors.Join(out.Flush(), f.Sync()); err != nil {
@@ -150,6 +158,38 @@ func (s *Spool) rewrite() (err error) {
 	if err := replace(path+".new", path, &s.journal, f); err != nil {
 		return err
 	}
-	s.size, s.lines = size, len(s.done)+len(s.records)
+	s.size, s.lines = size, lines
 	return syncDir(s.dir)
+}
+
+// copyDone writes what is remembered as done, whose paths are in the journal alone.
+func (s *Spool) copyDone(write func(*Record) error) error {
+	in := bufio.NewReader(io.NewSectionReader(s.journal, 0, s.size))
+	for {
+		text, err := in.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		r, err := parse(bytes.TrimSuffix(text, []byte("\n")))
+		if err != nil {
+			return err
+		}
+		if r.State != Done || !r.Keep {
+			continue
+		}
+		key := KeyOf(r.Path)
+		if v, ok := s.done[key]; !ok || v != versionOf(r) {
+			continue
+		}
+		if gone(r.Path) {
+			delete(s.done, key)
+			continue
+		}
+		if err := write(&Record{ID: r.ID, Path: r.Path, Size: r.Size, ModTime: r.ModTime, State: Done, Keep: true}); err != nil {
+			return err
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 const (
@@ -45,7 +47,7 @@ type Spool struct {
 	written uint64 // batches written
 	records map[string]Record
 	paths   map[string]string // of records: path to ID
-	done    map[string]Record // by path: those to be remembered
+	done    map[Key]version   // those to be remembered
 
 	syncing sync.Mutex // held while the journal is synced; taken before mu
 	synced  uint64     // batches on disk; guarded by syncing
@@ -61,7 +63,7 @@ func Open(dir string) (_ *Spool, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Spool{dir: dir, lock: lock, compact: compactFrom, records: map[string]Record{}, paths: map[string]string{}, done: map[string]Record{}}
+	s := &Spool{dir: dir, lock: lock, compact: compactFrom, records: map[string]Record{}, paths: map[string]string{}, done: map[Key]version{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -69,11 +71,6 @@ func Open(dir string) (_ *Spool, err error) {
 	}()
 	if err := s.load(); err != nil {
 		return nil, err
-	}
-	for path := range s.done {
-		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-			delete(s.done, path)
-		}
 	}
 	if s.lines > len(s.records)+len(s.done) {
 		// On a full disk the journal is good as it is: what it holds may yet be sent.
@@ -162,16 +159,45 @@ func (s *Spool) Records() []Record {
 	return all
 }
 
-// Find returns the record of a path that is not done, or is remembered as done.
+// Find returns the record of a path that is not done.
 func (s *Spool) Find(path string) (Record, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if id, ok := s.paths[path]; ok {
-		return s.records[id], true
-	}
-	r, ok := s.done[path]
-	return r, ok
+	id, ok := s.paths[path]
+	return s.records[id], ok
 }
+
+// Remembers reports whether the path is remembered as done with this size and time.
+func (s *Spool) Remembers(path string, size int64, modified time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, ok := s.done[KeyOf(path)]
+	return ok && v == version{size, modified.UnixNano()}
+}
+
+// Load is how many records are not done, and how many of them have not failed.
+func (s *Spool) Load() (all, fresh int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.records {
+		if r.FailingSince.IsZero() {
+			fresh++
+		}
+	}
+	return len(s.records), fresh
+}
+
+// Key stands for a path where there are too many to keep.
+type Key [16]byte
+
+// KeyOf is the key of a path.
+func KeyOf(path string) Key {
+	sum := sha256.Sum256([]byte(path))
+	return Key(sum[:len(Key{})])
+}
+
+// version is what a file was when it was sent.
+type version struct{ size, modTime int64 }
 
 func (s *Spool) append(durable bool, records []Record) error {
 	if len(records) == 0 {
@@ -221,6 +247,14 @@ func (s *Spool) apply(r *Record) {
 		delete(s.paths, r.Path)
 	}
 	if r.Keep {
-		s.done[r.Path] = *r
+		s.done[KeyOf(r.Path)] = versionOf(r)
 	}
+}
+
+func versionOf(r *Record) version { return version{r.Size, r.ModTime.UnixNano()} }
+
+// gone reports whether there is nothing at a path any longer.
+func gone(path string) bool {
+	_, err := os.Lstat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }

@@ -112,6 +112,11 @@ func TestStates(t *testing.T) {
 	if err := s.Save(&a, true); err != nil {
 		t.Fatal(err)
 	}
+	vanished := a
+	vanished.Path = filepath.Join(dir, "none")
+	if err := s.Save(&vanished, true); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -119,8 +124,57 @@ func TestStates(t *testing.T) {
 	if got := s.Records(); len(got) != 1 || got[0].S3Upload != "u" {
 		t.Errorf("%+v", got)
 	}
-	if r, ok := s.Find(a.Path); !ok || r.State != spool.Done {
-		t.Errorf("%+v %v", r, ok)
+	for range 2 { // the second time after another agent's rewriting
+		if !s.Remembers(a.Path, a.Size, a.ModTime) {
+			t.Error("what is done was forgotten")
+		}
+		if s.Remembers(a.Path, a.Size+1, a.ModTime) || s.Remembers(a.Path, a.Size, a.ModTime.Add(1)) {
+			t.Error("another version is remembered")
+		}
+		if s.Remembers(vanished.Path, a.Size, a.ModTime) {
+			t.Error("what has vanished is remembered")
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, dir)
+	}
+	if all, fresh := s.Load(); all != 1 || fresh != 1 {
+		t.Errorf("%d records, %d fresh", all, fresh)
+	}
+}
+
+// What is remembered of many files takes little memory, and outlives the
+// journal's being written anew.
+func TestRemembersMany(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	const many = 20000
+	path := func(n int) string { return filepath.Join(dir, "files", fmt.Sprintf("image-%06d.jpg", n)) }
+	if err := os.Mkdir(filepath.Join(dir, "files"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for n := range many {
+		if err := os.WriteFile(path(n), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := record(fmt.Sprint(n))
+		r.Path, r.Keep, r.State = path(n), true, spool.Done
+		if err := s.Save(&r, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		for n := range many {
+			if !s.Remembers(path(n), 7, time.Unix(1, 2)) {
+				t.Fatalf("file %d was forgotten", n)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, dir)
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 const (
 	firstWait   = 500 * time.Millisecond
 	longestWait = time.Minute
+	heldMax     = 16 // transfers that stay open, with what is known of their bytes, while they wait
 
 	// messagesAtOnce are under way at once: enough for the server to make many of
 	// them durable by one write, and few enough for a small device's memory.
@@ -159,12 +160,16 @@ func (a *Agent) record(f File) (_ spool.Record, known bool, err error) {
 		Accepted: a.Now(), State: spool.Pending, Bucket: a.settings.Bucket, Delete: f.Delete, Keep: f.Keep,
 	}
 	if !utf8.ValidString(r.Path) {
-		return r, false, fmt.Errorf("%q: the name must be UTF-8: give the file another", path)
+		return r, false, notUTF8(path)
 	}
 	if r.Key, err = a.settings.key(&r); err != nil {
 		return r, false, fmt.Errorf("%s: %w", path, err)
 	}
 	return r, false, nil
+}
+
+func notUTF8(path string) error {
+	return fmt.Errorf("%q: the name must be UTF-8: give the file another", path)
 }
 
 // Run uploads what is in the spool, and what comes from more, until there is
@@ -371,6 +376,9 @@ func (w *work) judge(ctx context.Context, res result) {
 		_ = t.save(false, func(*spool.Record) {}) // since when; without it the budget is longer, no more
 	}
 	w.a.tell(Event{Kind: Retry, Record: t.record, Sent: min(t.sent.Load(), t.record.Size), Total: t.record.Size, Wait: wait, Err: err})
+	if len(w.waiting) >= heldMax {
+		t.drop()
+	}
 	w.waiting = append(w.waiting, waiting{t, now.Add(wait)})
 }
 
