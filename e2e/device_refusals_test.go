@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -413,6 +414,26 @@ func TestDeviceUsage(t *testing.T) {
 	} {
 		c.command = u.args
 		c.expect(2, u.words)
+	}
+}
+
+// TestDeviceNames: a name that is not UTF-8 is refused and the other files go on,
+// and what is in a name does not reach the terminal.
+func TestDeviceNames(t *testing.T) {
+	t.Parallel()
+	c := newCamera(t)
+	evil := "\x1b]0;owned\a\x1b[2J.txt"
+	c.write(evil, []byte("x"))
+	c.write("latin-\xe9.txt", []byte("x"))
+	stdout, stderr, code := c.run(c.upload("photo.jpg", "latin-\xe9.txt", evil)...)
+	if code != 1 || !strings.Contains(stderr, `latin-\xe9.txt": the name must be UTF-8: give the file another`) {
+		t.Errorf("exit code %d\n%s", code, stderr)
+	}
+	if !strings.Contains(stdout, "photo.jpg: 7 bytes sent") || !strings.Contains(stdout, `\x1b]0;owned\a\x1b[2J.txt: 1 bytes sent`) {
+		t.Errorf("the others: %q", stdout)
+	}
+	if strings.ContainsAny(stdout+stderr, "\x1b\a") || !utf8.ValidString(stdout+stderr) {
+		t.Errorf("printed raw: %q", stdout+stderr)
 	}
 }
 

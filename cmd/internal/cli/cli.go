@@ -112,10 +112,10 @@ func (p *Program) report(t *Terminal, name string, err error) int {
 	case errors.Is(err, ErrSaid):
 		return ExitFailure
 	case p.isUsage(err):
-		fmt.Fprintf(t.Stderr, "%s %s: %v\nTry `%s %s --help`.\n", p.Name, name, err, p.Name, name)
+		fmt.Fprintf(t.Stderr, "%s %s: %s\nTry `%s %s --help`.\n", p.Name, name, printableLines(err.Error()), p.Name, name)
 		return ExitUsage
 	default:
-		fmt.Fprintf(t.Stderr, "%s %s: %v\n", p.Name, name, err)
+		fmt.Fprintf(t.Stderr, "%s %s: %s\n", p.Name, name, printableLines(err.Error()))
 		return ExitFailure
 	}
 }

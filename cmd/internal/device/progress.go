@@ -99,7 +99,7 @@ func (p *printer) finish() {
 
 func (p *printer) say(w io.Writer, format string, args ...any) {
 	p.erase()
-	fmt.Fprintf(w, format+"\n", args...)
+	fmt.Fprintln(w, cli.Printable(fmt.Sprintf(format, args...)))
 	p.draw()
 }
 
@@ -110,7 +110,7 @@ func (p *printer) move(r *spool.Record, sent, total int64) {
 			return
 		}
 	}
-	p.active = append(p.active, bar{r.ID, r.Name, sent, total})
+	p.active = append(p.active, bar{r.ID, cli.Printable(r.Name), sent, total})
 }
 
 func (p *printer) remove(r *spool.Record) {
