@@ -32,6 +32,7 @@ const (
 	uploadPatience = 20 * time.Second // for new credentials while older ones still do
 	dialTimeout    = 15 * time.Second
 	closeTimeout   = 3 * time.Second
+	mqttPort       = "8883" // which is MQTT's alone
 )
 
 // agentFlags are those of upload and watch.
@@ -42,6 +43,7 @@ type agentFlags struct {
 	bandwidth            size
 	order                string
 	settings             agent.Settings
+	dial                 credential.Dial // of tests; nil: TCP
 }
 
 func (f *agentFlags) add(fs *cli.Flags) {
@@ -134,9 +136,11 @@ func (f *agentFlags) build(ctx context.Context, t *cli.Terminal, tell func(agent
 	if err != nil {
 		return nil, err
 	}
-	limiter := pace.New(int64(f.bandwidth), time.Now)
-	dial := func(ctx context.Context, address string) (net.Conn, error) {
-		return limiter.Dial(ctx, address, dialTimeout)
+	dial := f.dial
+	if limiter := pace.New(int64(f.bandwidth), time.Now); dial == nil {
+		dial = func(ctx context.Context, address string) (net.Conn, error) {
+			return limiter.Dial(ctx, address, dialTimeout)
+		}
 	}
 	mqtt, err := c.TLS(k.Now)
 	if err != nil {
@@ -145,7 +149,9 @@ func (f *agentFlags) build(ctx context.Context, t *cli.Terminal, tell func(agent
 	if err := warnExpired(t, c, k.Now()); err != nil {
 		return nil, err
 	}
-	mqtt.NextProtos = []string{"x-amzn-mqtt-ca"} // on 443 it tells MQTT from HTTP, elsewhere it does no harm
+	if _, port, _ := net.SplitHostPort(c.Endpoints.MQTT); port != mqttPort {
+		mqtt.NextProtos = []string{"x-amzn-mqtt-ca"} // where HTTP may be served as well, it tells MQTT from it
+	}
 	serverTLS, err := c.ServerTLS(k.Now)
 	if err != nil {
 		return nil, err
@@ -184,7 +190,10 @@ func (f *agentFlags) settle(c *config.Config) error {
 	s.Bucket = cmp.Or(f.bucket, c.Bucket)
 	s.Topic = cmp.Or(f.topic, c.Topic, s.Topic)
 	s.Key = cmp.Or(f.key, c.KeyTemplate, s.Key)
-	s.Endpoint = cmp.Or(c.Endpoints.S3, "https://s3."+c.Region+".amazonaws.com")
+	s.Endpoint = cmp.Or(c.Endpoints.S3, awsS3(c.Region))
+	if s.Endpoint == "" && s.Bucket != "" {
+		return fmt.Errorf("%s: \"endpoints.s3\" and \"region\" are missing: S3's URL, or the AWS region of the bucket", c.Path())
+	}
 	s.InlineMax, s.PartSize = int64(f.inlineMax), int64(f.partSize)
 	switch f.order {
 	case "oldest":
@@ -202,12 +211,24 @@ func (f *agentFlags) settle(c *config.Config) error {
 	return nil
 }
 
+// awsS3 is AWS's endpoint of a region.
+func awsS3(region string) string {
+	switch {
+	case region == "":
+		return ""
+	case strings.HasPrefix(region, "cn-"):
+		return "https://s3." + region + ".amazonaws.com.cn"
+	default:
+		return "https://s3." + region + ".amazonaws.com"
+	}
+}
+
 // credentials makes what S3 requests are signed with. Without a bucket there is none.
 func (f *agentFlags) credentials(t *cli.Terminal, c *config.Config, k *clock.Clock, a *apparatus) (*sessions, error) {
 	if f.settings.Bucket == "" {
 		return &sessions{}, nil
 	}
-	e, err := credential.NewEndpoint(c, k)
+	e, err := credential.NewEndpoint(c, k, f.dial)
 	if err != nil {
 		return nil, err
 	}

@@ -90,7 +90,7 @@ func (f *credentialsFlags) run(ctx context.Context, t *cli.Terminal, log *slog.L
 		return err
 	}
 	k := clock.New(time.Now)
-	e, err := credential.NewEndpoint(c, k)
+	e, err := credential.NewEndpoint(c, k, nil)
 	if err != nil {
 		return err
 	}

@@ -60,9 +60,12 @@ type Endpoint struct {
 	leaf   *x509.Certificate
 }
 
+// Dial opens a TCP connection to host:port.
+type Dial func(ctx context.Context, address string) (net.Conn, error)
+
 // NewEndpoint returns the endpoint that c names. The clock is set to the
-// server's as soon as it answers.
-func NewEndpoint(c *config.Config, k *clock.Clock) (*Endpoint, error) {
+// server's as soon as it answers. dial may be nil.
+func NewEndpoint(c *config.Config, k *clock.Clock, dial Dial) (*Endpoint, error) {
 	if c.Endpoints.Credentials == "" {
 		return nil, fmt.Errorf("%s: \"endpoints.credentials\" is missing: HOST:PORT of the server's credential endpoint", c.Path())
 	}
@@ -77,18 +80,23 @@ func NewEndpoint(c *config.Config, k *clock.Clock) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
+	if dial == nil {
+		d := &net.Dialer{Timeout: dialTimeout}
+		dial = func(ctx context.Context, address string) (net.Conn, error) { return d.DialContext(ctx, "tcp", address) }
+	}
 	return &Endpoint{
 		client: &http.Client{
 			Transport: &http.Transport{
 				Proxy: http.ProxyFromEnvironment, TLSClientConfig: t, MaxIdleConns: 1, IdleConnTimeout: time.Minute,
-				DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+				DialContext:         func(ctx context.Context, _, address string) (net.Conn, error) { return dial(ctx, address) },
 				TLSHandshakeTimeout: dialTimeout,
 			},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			Timeout:       requestTimeout,
 		},
 		clock: k, host: c.Endpoints.Credentials, thing: c.Thing, alias: c.RoleAlias, rootCA: c.RootCA, leaf: leaf,
-		url: "https://" + c.Endpoints.Credentials + "/role-aliases/" + url.PathEscape(c.RoleAlias) + "/credentials",
+		// Without the port that goes without saying, Host is the name that AWS gave.
+		url: "https://" + strings.TrimSuffix(c.Endpoints.Credentials, ":443") + "/role-aliases/" + url.PathEscape(c.RoleAlias) + "/credentials",
 	}, nil
 }
 

@@ -83,7 +83,7 @@ func (c *camera) open(now func() time.Time) *credential.Provider {
 		c.t.Fatal(err)
 	}
 	k := clock.New(now)
-	e, err := credential.NewEndpoint(conf, k)
+	e, err := credential.NewEndpoint(conf, k, nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}

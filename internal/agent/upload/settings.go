@@ -120,7 +120,8 @@ func (s *Settings) partSize(size int64) int64 {
 func (s *Settings) objectURL(bucket, key string) string {
 	escaped := (&url.URL{Path: "/" + key}).EscapedPath()
 	base, _ := url.Parse(s.Endpoint)
-	if pathStyle(base.Host) {
+	// A certificate for *.s3.REGION.amazonaws.com is not one for a bucket with a dot.
+	if pathStyle(base.Host) || base.Scheme == "https" && strings.Contains(bucket, ".") {
 		return base.Scheme + "://" + base.Host + "/" + bucket + escaped
 	}
 	return base.Scheme + "://" + bucket + "." + base.Host + escaped
