@@ -294,8 +294,9 @@ func refusedForGood(err error) bool {
 func stateFolder(t *cli.Terminal, c *config.Config) (string, error) {
 	sum := sha256.Sum256([]byte(c.Endpoints.MQTT + "|" + c.Endpoints.S3))
 	name := "spool-" + strings.ReplaceAll(c.Thing, ":", "_") + "-" + hex.EncodeToString(sum[:4])
+	service, _, _ := strings.Cut(t.Getenv("STATE_DIRECTORY"), ":") // what systemd made for it, the first of several
 	for _, root := range []struct{ dir, below string }{
-		{t.Getenv("STATE_DIRECTORY"), ""},
+		{service, ""},
 		{t.Getenv("XDG_STATE_HOME"), "sekisho"},
 		{t.Getenv("LocalAppData"), "sekisho"},
 		{rootOnly("/var/lib"), "sekisho"},
