@@ -168,10 +168,6 @@ func (a *Agent) record(f File) (_ spool.Record, known bool, err error) {
 	return r, false, nil
 }
 
-func notUTF8(path string) error {
-	return fmt.Errorf("%q: the name must be UTF-8: give the file another", path)
-}
-
 // Run uploads what is in the spool, and what comes from more, until there is
 // nothing left and more is closed or nil. It returns how many files failed.
 func (a *Agent) Run(ctx context.Context, more <-chan spool.Record) (failed int, err error) {

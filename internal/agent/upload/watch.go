@@ -225,6 +225,10 @@ func (w *watch) settled(path string, info fs.FileInfo, now time.Time) bool {
 	return time.Duration(now.UnixNano()-is.since) >= w.Settle
 }
 
+func notUTF8(path string) error {
+	return fmt.Errorf("%q: the name must be UTF-8: give the file another", path)
+}
+
 func (w *watch) take(files []chosen) []spool.Record {
 	take := make([]File, 0, len(files))
 	for _, f := range files {
