@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/sekisho-iot/sekisho/cmd/internal/cli"
 	"github.com/sekisho-iot/sekisho/internal/agent/spool"
@@ -15,8 +17,8 @@ import (
 
 const (
 	redrawEvery = 100 * time.Millisecond
-	barWidth    = 30
-	nameWidth   = 32
+	barWidth    = 20 // with the rest of its line, it fits into 80 columns
+	nameWidth   = 30
 )
 
 // printer tells of uploads: lines of what happened, and on a terminal a bar for
@@ -77,9 +79,9 @@ func finished(r *spool.Record) string {
 		return fmt.Sprintf("%s: its failure has been told", r.Name)
 	}
 	if r.URL != "" {
-		return fmt.Sprintf("%s: %d bytes at %s", r.Name, r.Size, r.URL)
+		return fmt.Sprintf("%s: %d bytes at %s, sha256 %s", r.Name, r.Size, r.URL, r.SHA256)
 	}
-	return fmt.Sprintf("%s: %d bytes sent in a message", r.Name, r.Size)
+	return fmt.Sprintf("%s: %d bytes sent in a message, sha256 %s", r.Name, r.Size, r.SHA256)
 }
 
 // problem tells of a file that was not accepted.
@@ -133,15 +135,35 @@ func (p *printer) draw() {
 		if b.total > 0 {
 			full = int(barWidth * b.sent / b.total)
 		}
-		name := []rune(b.name)
-		if len(name) > nameWidth {
-			name = append([]rune("…"), name[len(name)-nameWidth+1:]...)
-		}
-		fmt.Fprintf(p.err, "%-*s [%s%s] %3d %% of %.1f MiB\n", nameWidth, string(name),
+		fmt.Fprintf(p.err, "%s [%s%s] %3d %% of %.1f MiB\n", inColumns(b.name, nameWidth),
 			strings.Repeat("=", full), strings.Repeat(" ", barWidth-full), percent(b), float64(b.total)/(1<<20))
 	}
 	p.drawn = len(p.active)
 	p.last = p.now()
+}
+
+// inColumns is a name in exactly so many columns of a terminal: the end of one
+// that is longer, and what Chinese, Japanese and Korean need counted double.
+func inColumns(name string, columns int) string {
+	width := func(r rune) int {
+		if unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Hangul) || r >= 0x3000 && r <= 0x30ff || r >= 0xff01 && r <= 0xff60 || r >= 0x1f300 {
+			return 2
+		}
+		return 1
+	}
+	total := 0
+	for _, r := range name {
+		total += width(r)
+	}
+	if total > columns {
+		for total > columns-1 {
+			r, n := utf8.DecodeRuneInString(name)
+			total -= width(r)
+			name = name[n:]
+		}
+		name, total = "…"+name, total+1
+	}
+	return name + strings.Repeat(" ", columns-total)
 }
 
 func percent(b bar) int64 {

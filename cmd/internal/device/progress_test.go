@@ -46,3 +46,15 @@ func TestNamesOnTerminal(t *testing.T) {
 		t.Errorf("the name is not told: %q", errs.String())
 	}
 }
+
+func TestInColumns(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"a.jpg": "a.jpg     ", "0123456789": "0123456789", "0123456789a": "…23456789a",
+		"写真.jpg": "写真.jpg  ", "ビデオビデオ": "…オビデオ ", "ビデオビデ": "ビデオビデ", "": "          ",
+	} {
+		if got := inColumns(name, 10); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+}
