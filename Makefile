@@ -56,7 +56,7 @@ clients: ## install what is missing of the real clients
 e2e: build build-devices clients $(GOTESTSUM) ## real clients against bin/sekisho
 	PATH="$(VENV)/bin:$$PATH:/usr/sbin" $(GOTESTSUM) --format testname -- -tags e2e -count 1 -timeout 12m $(TESTFLAGS) ./e2e/...
 
-soak: build clients $(GOTESTSUM) ## the long ones: crash rounds, a mixed load for SEKISHO_E2E_SOAK, every fuzz target
+soak: build clients $(GOTESTSUM) ## the long ones: crash rounds, a mixed load for SEKISHO_E2E_SOAK, a device on a bad network, every fuzz target
 	PATH="$(VENV)/bin:$$PATH:/usr/sbin" SEKISHO_E2E_CRASH_ROUNDS=50 $(GOTESTSUM) --format testname -- -tags e2e -count 1 -timeout 60m -run 'Crash' ./e2e
 	SEKISHO_E2E_SOAK=$(or $(SEKISHO_E2E_SOAK),30m) $(GOTESTSUM) --format testname -- -tags e2e,soak -count 1 -timeout 0 -run 'Soak' ./e2e
 	.ci/fuzz $(or $(FUZZTIME),60s)
