@@ -244,7 +244,9 @@ func (o *ordeal) killAll(t *testing.T, until time.Time) {
 			default:
 			}
 			check(t, o.agent.Process.Kill())
-			_ = <-o.ended // killed
+			if err := <-o.ended; err == nil {
+				t.Fatal("the agent was killed and ended well")
+			}
 			if n%4 == 0 { // its credentials are lost as well
 				check(t, os.RemoveAll(filepath.Join(o.dir, "cache")))
 			}
