@@ -38,6 +38,8 @@ const (
 	connectTimeout = 20 * time.Second
 	firstWait      = time.Second // AWS allows one CONNECT a second per client ID
 	longestWait    = 30 * time.Second
+	ackTimeout     = 30 * time.Second // unless a context says otherwise
+	longestPublish = time.Hour        // however slowly its bytes move
 )
 
 // Config says how to connect.
@@ -45,7 +47,7 @@ type Config struct {
 	Address  string // host:port
 	ClientID string
 	TLS      *tls.Config
-	// Dial opens the TCP connection.
+	// Dial opens the TCP connection, which must bound how long a write takes.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 	// Forgive, if there is one, is asked of a handshake that failed whether another
 	// try may do better; see clock.Clock.
@@ -85,6 +87,8 @@ type Notifier struct {
 
 	mu      sync.Mutex // guards what follows
 	manager *autopaho.ConnectionManager
+	link    *link         // the newest; not necessarily one that MQTT is spoken on yet
+	up      *link         // the newest on which it is; it may have been closed
 	problem error         // why there is no connection
 	changed chan struct{} // closed when problem is set
 }
@@ -92,15 +96,25 @@ type Notifier struct {
 // New makes a Notifier that has no connection yet.
 func New(cfg Config) *Notifier { return &Notifier{cfg: cfg, changed: make(chan struct{})} }
 
-// Publish sends a message with QoS 1 and returns when it is acknowledged. It
-// waits for a connection as long as ctx allows; a refusal ends the wait.
+// Publish sends a message with QoS 1 and returns when it is acknowledged. ctx
+// bounds the wait for a connection, and then how long nothing may move on it: a
+// slow network is no reason to send a message again. A connection that is silent
+// for so long is given up. A refusal ends the wait.
 func (n *Notifier) Publish(ctx context.Context, topic string, payload []byte) error {
 	m, err := n.open() //nolint:contextcheck // the connection outlives this message
 	if err != nil {
 		return err
 	}
+	patience := ackTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		patience = time.Until(deadline)
+	}
 	for {
-		res, err := m.Publish(ctx, &paho.Publish{QoS: 1, Topic: topic, Payload: payload})
+		l, err := n.await(ctx, m)
+		if err != nil {
+			return err
+		}
+		res, err := n.send(ctx, m, l, patience, &paho.Publish{QoS: 1, Topic: topic, Payload: payload})
 		switch {
 		case res != nil && res.ReasonCode >= reasonFailed:
 			if final(res.ReasonCode) {
@@ -113,38 +127,58 @@ func (n *Notifier) Publish(ctx context.Context, topic string, payload []byte) er
 		case err == nil:
 			return nil
 		case errors.Is(err, autopaho.ConnectionDownError):
-			if err := n.await(ctx, m); err != nil {
-				return err
-			}
-		case ctx.Err() != nil:
-			return fmt.Errorf("mqtt: no acknowledgement: %w", err)
+			// Not sent: it was lost just before.
 		default:
 			return fmt.Errorf("mqtt: %w", err)
 		}
 	}
 }
 
-// await returns when there is a connection, or it is clear that there will be none.
-func (n *Notifier) await(ctx context.Context, m *autopaho.ConnectionManager) error {
-	up, cancel := context.WithCancel(ctx)
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- m.AwaitConnection(up) }()
+// send publishes on a connection. paho tells nobody who waits for an
+// acknowledgement that the connection is lost; the link does.
+func (n *Notifier) send(ctx context.Context, m *autopaho.ConnectionManager, l *link, patience time.Duration, p *paho.Publish) (*paho.PublishResponse, error) {
+	sending, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			cancel(ctx.Err())
+		}
+	})()
+	stop, open := l.watch(patience, cancel)
+	if !open {
+		return nil, autopaho.ConnectionDownError
+	}
+	defer stop()
+	res, err := m.Publish(sending, p)
+	if err != nil && sending.Err() != nil {
+		err = context.Cause(sending)
+	}
+	return res, err
+}
+
+// await returns the connection when there is one, or it is clear that there will be none.
+func (n *Notifier) await(ctx context.Context, m *autopaho.ConnectionManager) (*link, error) {
 	for {
 		n.mu.Lock()
-		problem, changed := n.problem, n.changed
+		up, problem, changed := n.up, n.problem, n.changed
 		n.mu.Unlock()
+		if up != nil && up.isOpen() {
+			return up, nil
+		}
 		if _, refused := errors.AsType[*RefusedError](problem); refused {
-			return problem // ended has room for the other answer
+			return nil, problem
 		}
 		select {
 		case <-changed:
-		case err := <-ended:
-			if err != nil && problem != nil {
-				return fmt.Errorf("mqtt: %w", problem)
-			}
-			return err
+			continue
+		case <-m.Done():
+			return nil, errors.New("mqtt: the connection was closed")
+		case <-ctx.Done():
 		}
+		if problem != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, fmt.Errorf("mqtt: %w", problem)
+		}
+		return nil, fmt.Errorf("mqtt: no connection: %w", ctx.Err())
 	}
 }
 
@@ -162,10 +196,11 @@ func (n *Notifier) open() (*autopaho.ConnectionManager, error) {
 		ConnectTimeout:                connectTimeout,
 		ReconnectBackoff:              backoff,
 		AttemptConnection:             n.dial,
-		OnConnectionUp:                func(*autopaho.ConnectionManager, *paho.Connack) { n.set(nil) },
+		OnConnectionUp:                func(*autopaho.ConnectionManager, *paho.Connack) { n.opened() },
 		OnConnectError:                n.failed,
 		ClientConfig: paho.ClientConfig{
 			ClientID:      n.cfg.ClientID,
+			PacketTimeout: longestPublish,
 			OnClientError: n.failed,
 			OnServerDisconnect: func(d *paho.Disconnect) {
 				n.failed(fmt.Errorf("the server ended the connection with reason code 0x%02x", d.ReasonCode))
@@ -193,10 +228,11 @@ func (n *Notifier) dial(ctx context.Context, _ autopaho.ClientConfig, _ *url.URL
 }
 
 func (n *Notifier) handshake(ctx context.Context) (net.Conn, error) {
-	raw, err := n.cfg.Dial(ctx, n.cfg.Address)
+	dialled, err := n.cfg.Dial(ctx, n.cfg.Address)
 	if err != nil {
 		return nil, err
 	}
+	raw := newLink(dialled)
 	config := n.cfg.TLS.Clone()
 	if config.ServerName == "" {
 		config.ServerName, _, _ = net.SplitHostPort(n.cfg.Address)
@@ -205,6 +241,9 @@ func (n *Notifier) handshake(ctx context.Context) (net.Conn, error) {
 	if err := c.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(err, raw.Close())
 	}
+	n.mu.Lock()
+	n.link = raw
+	n.mu.Unlock()
 	return c, nil
 }
 
@@ -217,15 +256,24 @@ func (n *Notifier) failed(err error) {
 				"and an IoT policy of it must allow iot:Connect as this client",
 		}
 	}
+	n.mu.Lock()
 	n.set(err)
+	n.mu.Unlock()
 	if n.cfg.Down != nil {
 		n.cfg.Down(err)
 	}
 }
 
-func (n *Notifier) set(problem error) {
+// opened takes note of a connection that came about.
+func (n *Notifier) opened() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.up = n.link
+	n.set(nil)
+}
+
+// set is called with mu held.
+func (n *Notifier) set(problem error) {
 	n.problem = problem
 	close(n.changed)
 	n.changed = make(chan struct{})
