@@ -33,6 +33,7 @@ type transfer struct {
 	failures      int
 	refusals      int // by S3, of credentials that may be stale
 	resumed       bool
+	relisted      bool // the parts, after S3 did not know one
 	changingSince time.Time
 	progress      atomic.Bool // since the last failure
 
@@ -112,10 +113,12 @@ func (t *transfer) send(ctx context.Context) error {
 	case err == nil:
 		t.drop()
 	case wrongBytes(err):
-		// The bytes may have been spoilt on the way as well; sums that are made
-		// anew tell which.
+		// Spoilt on the way, unless the file is another by now; sums that are made
+		// anew do for both.
+		if t.source.unchanged(t.record.Path) != nil {
+			err = fmt.Errorf("%w: %w", errChanged, err)
+		}
 		t.drop()
-		err = fmt.Errorf("%w: %w", errChanged, err)
 	}
 	return err
 }
@@ -293,7 +296,13 @@ func (t *transfer) multipart(ctx context.Context) error {
 	if err == nil {
 		err = t.complete(ctx, parts)
 	}
-	if _, code := answer(err); code == "NoSuchUpload" || code == "InvalidPart" {
+	switch _, code := answer(err); {
+	case code == "InvalidPart" && !t.relisted:
+		// What was noted of the parts may be wrong, and the parts right.
+		t.relisted = true
+		err = errors.Join(fmt.Errorf("%w: S3 is asked which parts it has", errAgain), t.save(true, func(r *spool.Record) { r.ETags = nil }))
+	case code == "NoSuchUpload" || code == "InvalidPart":
+		t.relisted = false
 		err = errors.Join(fmt.Errorf("%w: S3 does not have the upload any longer", errAgain), t.save(true, (*spool.Record).Forget))
 		t.drop()
 	}
