@@ -60,6 +60,7 @@ func (p *printer) tell(e agent.Event) {
 		p.move(r, e.Sent, e.Total)
 		p.say(p.err, "%s: resumed at %d of %d bytes", r.Name, e.Sent, e.Total)
 	case agent.Restart:
+		p.remove(r)
 		p.say(p.err, "%s: it has changed since it was accepted, and is sent as it is now", r.Name)
 	case agent.Finished:
 		p.remove(r)

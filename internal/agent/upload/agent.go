@@ -153,10 +153,8 @@ func (a *Agent) record(f File) (_ spool.Record, known bool, err error) {
 	if r, ok := a.spool.Find(path); ok && r.State != spool.Done && r.State != spool.Failed && r.Same(info.Size(), info.ModTime()) {
 		return r, true, nil
 	}
-	id := make([]byte, 16)
-	_, _ = rand.Read(id)
 	r := spool.Record{
-		ID: hex.EncodeToString(id), Path: path, Name: cmp.Or(f.Name, filepath.Base(path)), Size: info.Size(), ModTime: info.ModTime(),
+		ID: newID(), Path: path, Name: cmp.Or(f.Name, filepath.Base(path)), Size: info.Size(), ModTime: info.ModTime(),
 		Accepted: a.Now(), State: spool.Pending, Bucket: a.settings.Bucket, Delete: f.Delete, Keep: f.Keep,
 	}
 	if !utf8.ValidString(r.Path) {
@@ -166,6 +164,12 @@ func (a *Agent) record(f File) (_ spool.Record, known bool, err error) {
 		return r, false, fmt.Errorf("%s: %w", path, err)
 	}
 	return r, false, nil
+}
+
+func newID() string {
+	id := make([]byte, 16)
+	_, _ = rand.Read(id)
+	return hex.EncodeToString(id)
 }
 
 // Run uploads what is in the spool, and what comes from more, until there is
@@ -333,6 +337,7 @@ func (w *work) untilNext(now time.Time) time.Duration {
 // judge decides what follows an attempt.
 func (w *work) judge(ctx context.Context, res result) {
 	t, err := res.t, res.err
+	w.known[t.record.ID] = true // another one, where the file has changed
 	switch {
 	case err == nil && t.record.State == spool.Done:
 		delete(w.known, t.record.ID)

@@ -3,15 +3,24 @@ package upload_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iot"
+
 	"github.com/sekisho-iot/sekisho/internal/agent/pace"
+	"github.com/sekisho-iot/sekisho/internal/agent/spool"
 	"github.com/sekisho-iot/sekisho/internal/agent/upload"
+	"github.com/sekisho-iot/sekisho/internal/servertest"
 )
 
 // wire is S3 spoken without TLS, so that a test can see and spoil what is said.
@@ -198,4 +207,117 @@ func TestSpoiltBody(t *testing.T) {
 	if sent := x.passed() - 40*mib; sent > 10*mib+mib/4 {
 		t.Errorf("%d bytes were sent beside the file's", sent)
 	}
+}
+
+// forgetful is a server that gets a message, whose acknowledgement is lost.
+type forgetful struct {
+	before func() // what happens then
+	got    []upload.Message
+}
+
+func (f *forgetful) Publish(_ context.Context, _ string, payload []byte) error {
+	var m upload.Message
+	if err := json.Unmarshal(payload, &m); err != nil {
+		return err
+	}
+	f.got = append(f.got, m)
+	if len(f.got) == 1 {
+		f.before()
+		return errors.New("no acknowledgement")
+	}
+	return nil
+}
+
+// What has another content is another upload, even if the first was not
+// acknowledged: it may have arrived, and who got it drops what has its identifier.
+func TestChangedAfterMessage(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{"changed": "new content", "unchanged": "old"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			path := filepath.Join(dir, "f")
+			if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, err := spool.Open(filepath.Join(dir, "spool"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close() //nolint:errcheck // the folder is temporary
+			settings := upload.DefaultSettings()
+			settings.Thing = thing
+			if err := settings.Validate(); err != nil {
+				t.Fatal(err)
+			}
+			server := &forgetful{before: func() {
+				if name != "changed" {
+					return
+				}
+				if err := os.WriteFile(path, []byte(want), 0o600); err != nil {
+					t.Error(err)
+				}
+			}}
+			a := upload.New(upload.Options{Settings: settings, Spool: s, Publisher: server, Tell: func(upload.Event) {}, Now: time.Now})
+			if _, problems := a.Accept([]upload.File{{Path: path}}); len(problems) > 0 {
+				t.Fatal(problems)
+			}
+			if failed, err := a.Run(t.Context(), nil); failed != 0 || err != nil {
+				t.Fatal(failed, err)
+			}
+			if len(server.got) != 2 || string(inlineContent(t, server.got[1])) != want {
+				t.Fatalf("%+v", server.got)
+			}
+			if one, two := server.got[0].UploadID, server.got[1].UploadID; (one == two) != (name == "unchanged") {
+				t.Errorf("upload ids %s and %s", one, two)
+			}
+			if left := s.Records(); len(left) != 0 {
+				t.Errorf("left: %+v", left)
+			}
+		})
+	}
+}
+
+// Credentials that expire in the middle of an upload cost the part that is under
+// way, and others are fetched. The device never renews them by itself here. The
+// clock of the server goes from 14 minutes behind, which S3 allows, to 14 ahead.
+func TestExpiry(t *testing.T) {
+	t.Parallel()
+	const skew = 14 * time.Minute
+	w := newWorld(t)
+	role := w.server.NewRole("short", servertest.TrustDevices, servertest.OwnPrefix)
+	_, err := w.server.IoT.CreateRoleAlias(t.Context(), &iot.CreateRoleAliasInput{
+		RoleAlias: aws.String("short"), RoleArn: &role, CredentialDurationSeconds: aws.Int32(900),
+	})
+	w.must(err)
+	w.server.Clock.Move(-skew)
+	m := w.meter()
+	var later sync.Once
+	path, content := w.file("f.bin", 40*mib)
+	a := w.agent(func(p *plan) {
+		p.alias, p.s3Dial, p.settings.Concurrency, p.settings.PartSize = "short", m.dial, 1, 5*mib
+		p.tell = func(e upload.Event) {
+			if e.Kind == upload.Progress && e.Sent > 17*mib {
+				later.Do(func() { w.server.Clock.Move(2 * skew) })
+			}
+		}
+	})
+	if n := a.upload(path); n != 0 {
+		t.Fatal(a.told(upload.Failed))
+	}
+	if a.session.asked != 2 {
+		t.Errorf("credentials were asked for %d times", a.session.asked)
+	}
+	// The refusal in mid-body may be lost with the connection; the next one is not.
+	if retries := a.told(upload.Retry); len(retries) == 0 || len(retries) > 2 || !strings.Contains(retries[len(retries)-1].Err.Error(), "ExpiredToken") {
+		t.Errorf("retries: %+v", retries)
+	}
+	if sent := m.passed() - 40*mib; sent > 5*mib+mib/2 {
+		t.Errorf("%d bytes were sent beside the file's", sent)
+	}
+	w.checkObject("camera-1/f.bin", content)
+	if h := w.hear(); h.SHA256 != digest(content) {
+		t.Error(h.raw)
+	}
+	w.silence()
 }

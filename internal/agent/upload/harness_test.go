@@ -95,7 +95,7 @@ func (w *world) listen(d *servertest.Device) {
 			return true, nil
 		}},
 	})
-	_, err := c.Connect(w.t.Context(), &paho.Connect{ClientID: d.Thing, KeepAlive: 60, CleanStart: true})
+	_, err := c.Connect(w.t.Context(), &paho.Connect{ClientID: d.Thing, KeepAlive: 1200, CleanStart: true})
 	w.must(err)
 	_, err = c.Subscribe(w.t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "file/upload", QoS: 1}, {Topic: "file/upload/failed", QoS: 1}}})
 	w.must(err)

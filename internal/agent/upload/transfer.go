@@ -154,11 +154,28 @@ func (t *transfer) open(ctx context.Context) error {
 	}
 	t.a.tell(Event{Kind: Restart, Record: t.record})
 	t.abort(ctx)
+	return t.restart()
+}
+
+// restart makes another upload of a file that has changed. What was sent of it
+// before, and may have arrived, has the old identifier: receivers would take the
+// new content for the same once more.
+func (t *transfer) restart() error {
+	s := t.source
 	s.partSize = t.a.settings.partSize(s.size())
-	return t.save(true, func(r *spool.Record) {
-		r.Size, r.ModTime = s.size(), s.modTime()
-		r.Forget()
-	})
+	next, old := t.record, t.record
+	next.ID, next.Size, next.ModTime, next.SHA256 = newID(), s.size(), s.modTime(), ""
+	next.Forget()
+	var err error
+	if next.Key, err = t.a.settings.key(&next); err != nil {
+		return fmt.Errorf("%w: %w", errLocal, err)
+	}
+	old.State, old.Keep = spool.Done, false
+	if err := t.a.spool.Accept(next, old); err != nil { // should half of it be lost, the file is there twice
+		return err
+	}
+	t.record, t.relisted = next, false
+	return nil
 }
 
 // abort frees what S3 has of an upload; should that fail, the server does by age.
