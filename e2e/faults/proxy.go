@@ -29,6 +29,9 @@ type Config struct {
 	Every time.Duration
 	// Cut, Stall and Spoil are how often one happens rather than another.
 	Cut, Stall, Spoil float64
+	// SpoilWithin is how long bytes may take to come that are to be spoilt; without it
+	// the next ones are, whenever they come.
+	SpoilWithin time.Duration
 	// ShortStall and LongStall are the bounds of a stall; short ones are more frequent.
 	ShortStall, LongStall time.Duration
 }
@@ -309,6 +312,12 @@ func (c *conn) suffer(r *rand.Rand) {
 			c.mu.Unlock()
 		case spoil:
 			c.spoil[f.direction].Store(true)
+			if d := c.proxy.config.SpoilWithin; d > 0 {
+				if !c.sleep(d) {
+					return
+				}
+				c.spoil[f.direction].Store(false)
+			}
 		}
 	}
 }
