@@ -12,6 +12,10 @@ import (
 // looks is how often, while patience lasts, a link is looked at whether anything moves.
 const looks = 8
 
+// grace is how long a write may go on after it was told to stop, which paho does not
+// tell it.
+const grace = 2 * time.Second
+
 var errLost = errors.New("the connection was lost before the acknowledgement")
 
 // link is a connection that tells those who wait for something to come of it when
@@ -62,6 +66,10 @@ func (l *link) Close() error { return l.closeFor(errLost) }
 
 func (l *link) closeFor(reason error) error {
 	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
 	for w := range l.waiting {
 		w.timer.Stop()
 		w.end(reason)
@@ -70,6 +78,15 @@ func (l *link) closeFor(reason error) error {
 	l.closed = true
 	l.mu.Unlock()
 	return l.Conn.Close()
+}
+
+// abandon ends the connection if it takes long to write what is being written.
+func (l *link) abandon() {
+	time.AfterFunc(grace, func() {
+		if l.writing.Load() > 0 {
+			_ = l.Close()
+		}
+	})
 }
 
 func (l *link) isOpen() bool {

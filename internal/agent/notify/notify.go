@@ -142,6 +142,7 @@ func (n *Notifier) send(ctx context.Context, m *autopaho.ConnectionManager, l *l
 	defer context.AfterFunc(ctx, func() {
 		if errors.Is(ctx.Err(), context.Canceled) {
 			cancel(ctx.Err())
+			l.abandon()
 		}
 	})()
 	stop, open := l.watch(patience, cancel)
@@ -194,7 +195,7 @@ func (n *Notifier) open() (*autopaho.ConnectionManager, error) {
 		KeepAlive:                     keepAlive,
 		CleanStartOnInitialConnection: true,
 		ConnectTimeout:                connectTimeout,
-		ReconnectBackoff:              backoff,
+		ReconnectBackoff:              n.backoff,
 		AttemptConnection:             n.dial,
 		OnConnectionUp:                func(*autopaho.ConnectionManager, *paho.Connack) { n.opened() },
 		OnConnectError:                n.failed,
@@ -279,10 +280,18 @@ func (n *Notifier) set(problem error) {
 	n.changed = make(chan struct{})
 }
 
-// backoff is the wait before a connection is tried; none before the first.
-func backoff(attempt int) time.Duration {
+// backoff is the wait before a connection is tried; none before the very first.
+// After a loss it is a second, more or less: a fleet whose server was restarted does
+// not come back as one, and two that use the same client ID, each of which ends the
+// other's connection, do not spend all their time on it.
+func (n *Notifier) backoff(attempt int) time.Duration {
 	if attempt == 0 {
-		return 0
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.up == nil {
+			return 0
+		}
+		return firstWait/2 + rand.N(firstWait) //nolint:gosec // not a secret
 	}
 	d := min(firstWait<<min(attempt-1, 10), longestWait)
 	return d + rand.N(d/2+1) //nolint:gosec // not a secret

@@ -177,28 +177,45 @@ func TestSilence(t *testing.T) {
 // slow is a connection that takes a second for each kilobyte.
 type slow struct {
 	net.Conn
-	on *atomic.Bool
+	on     *atomic.Bool
+	closed chan struct{}
+}
+
+func (s slow) Close() error {
+	close(s.closed)
+	return s.Conn.Close()
 }
 
 func (s slow) Write(b []byte) (int, error) {
 	if !s.on.Load() {
 		return s.Conn.Write(b)
 	}
-	time.Sleep(time.Duration(len(b)) * time.Second / 1024)
-	return s.Conn.Write(b)
+	select {
+	case <-time.After(time.Duration(len(b)) * time.Second / 1024):
+		return s.Conn.Write(b)
+	case <-s.closed:
+		return 0, net.ErrClosed
+	}
+}
+
+// slowly makes connections slow once on is set. The first message and the first
+// ping must be over by then: what waits for a mutex would stop the test's clock.
+func slowly(on *atomic.Bool) func(*broker) {
+	return func(b *broker) {
+		b.wrap = func(_ int, c net.Conn) net.Conn { return slow{c, on, make(chan struct{})} }
+	}
 }
 
 // A message that takes longer than the patience is sent once all the same.
 func TestSlow(t *testing.T) {
 	t.Parallel()
 	var on atomic.Bool
-	slowly := func(b *broker) { b.wrap = func(_ int, c net.Conn) net.Conn { return slow{c, &on} } }
-	run(t, slowly, func(b *broker, n *notify.Notifier) {
+	run(t, slowly(&on), func(b *broker, n *notify.Notifier) {
 		t := b.t
 		if _, err := publish(t, n, 30*time.Second, "first"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Second) // the first ping is over: what waits for a mutex would stop the test's clock
+		time.Sleep(5 * time.Second)
 		on.Store(true)
 		took, err := publish(t, n, 30*time.Second, strings.Repeat("0123456789", 5000))
 		if err != nil || took < 40*time.Second {
@@ -275,6 +292,51 @@ func TestStop(t *testing.T) {
 		time.AfterFunc(time.Second, stop)
 		begun := time.Now()
 		if err := n.Publish(ctx, "file/upload", []byte("one")); !errors.Is(err, context.Canceled) || time.Since(begun) > 2*time.Second {
+			t.Errorf("%v after %v", err, time.Since(begun))
+		}
+	})
+}
+
+// Two that use one client ID end each other's connections, which must not be all
+// that they do.
+func TestFight(t *testing.T) {
+	t.Parallel()
+	run(t, nil, func(b *broker, n *notify.Notifier) {
+		t := b.t
+		if _, err := publish(t, n, 30*time.Second, "one"); err != nil {
+			t.Error(err)
+		}
+		begun := time.Now()
+		for time.Since(begun) < time.Minute {
+			b.mu.Lock()
+			for _, c := range b.conns {
+				_ = c.Close()
+			}
+			b.mu.Unlock()
+			time.Sleep(10 * time.Millisecond)
+		}
+		if count := len(b.conns); count < 30 || count > 90 {
+			t.Errorf("%d connections in a minute", count)
+		}
+	})
+}
+
+// One that is told to stop in the middle of a long message does not finish it.
+func TestStopSlow(t *testing.T) {
+	t.Parallel()
+	var on atomic.Bool
+	run(t, slowly(&on), func(b *broker, n *notify.Notifier) {
+		t := b.t
+		if _, err := publish(t, n, 30*time.Second, "first"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		on.Store(true)
+		ctx, stop := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, stop)
+		begun := time.Now()
+		err := n.Publish(ctx, "file/upload", make([]byte, 100<<10))
+		if !errors.Is(err, context.Canceled) || time.Since(begun) > 5*time.Second {
 			t.Errorf("%v after %v", err, time.Since(begun))
 		}
 	})

@@ -147,7 +147,7 @@ func (s *Spool) rewrite() (err error) {
 	if err := s.copyDone(write); err != nil {
 		return err
 	}
-	for _, r := range s.records {
+	for r := range s.ordered {
 		if err := write(&r); err != nil {
 			return err
 		}
@@ -190,6 +190,17 @@ func (s *Spool) copyDone(write func(*Record) error) error {
 		}
 		if err := write(&Record{ID: r.ID, Path: r.Path, Size: r.Size, ModTime: r.ModTime, State: Done, Keep: true}); err != nil {
 			return err
+		}
+	}
+}
+
+// ordered yields what is not done; of records with the same path the last one has it.
+func (s *Spool) ordered(yield func(Record) bool) {
+	for _, has := range []bool{false, true} {
+		for id, r := range s.records {
+			if (s.paths[r.Path] == id) == has && !yield(r) {
+				return
+			}
 		}
 	}
 }

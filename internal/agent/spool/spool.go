@@ -238,8 +238,10 @@ var errClosed = errors.New("spool: closed")
 
 func (s *Spool) apply(r *Record) {
 	if r.State != Done {
+		if _, known := s.records[r.ID]; !known {
+			s.paths[r.Path] = r.ID // the newest has the path, whatever becomes of an older one
+		}
 		s.records[r.ID] = *r
-		s.paths[r.Path] = r.ID
 		return
 	}
 	delete(s.records, r.ID)

@@ -214,3 +214,37 @@ func TestDamage(t *testing.T) {
 		t.Errorf("damage: %d records, %v", len(got), err)
 	}
 }
+
+// A file that came anew under the name of one that is still on its way has the
+// name, whatever becomes of the other, and after a restart.
+func TestSamePath(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	old, fresh := record("a"), record("b")
+	fresh.Path, fresh.Accepted = old.Path, old.Accepted.Add(-time.Minute) // the device's clock was set
+	if err := s.Accept(old); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Accept(fresh); err != nil {
+		t.Fatal(err)
+	}
+	for _, state := range []spool.State{spool.Stored, spool.Noticed, spool.Done} {
+		old.State = state
+		if err := s.Save(&old, true); err != nil {
+			t.Fatal(err)
+		}
+		if r, ok := s.Find(old.Path); !ok || r.ID != fresh.ID {
+			t.Errorf("with the other %s: %+v, %v", state, r, ok)
+		}
+		for range 5 { // written anew in no order
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, dir)
+			if r, ok := s.Find(old.Path); !ok || r.ID != fresh.ID {
+				t.Errorf("with the other %s, opened again: %+v, %v", state, r, ok)
+			}
+		}
+	}
+}
