@@ -210,11 +210,12 @@ func (w *watch) first(files []chosen) []chosen {
 
 // settled reports whether a file is whole, as far as can be seen, and not in the spool.
 func (w *watch) settled(path string, info fs.FileInfo, now time.Time) bool {
-	if w.a.spool.Remembers(path, info.Size(), info.ModTime()) {
-		return false
-	}
 	if r, ok := w.a.spool.Find(path); ok && (r.State == spool.Pending || r.Same(info.Size(), info.ModTime())) {
 		return false // it is on its way, and looked after there
+	}
+	// After that: one that arrives between the two is remembered.
+	if w.a.spool.Remembers(path, info.Size(), info.ModTime()) {
+		return false
 	}
 	key, is := spool.KeyOf(path), seen{size: info.Size(), modTime: info.ModTime().UnixNano(), since: now.UnixNano(), look: w.looks}
 	was, ok := w.files[key]
