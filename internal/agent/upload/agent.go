@@ -400,6 +400,10 @@ func (w *work) giveUp(t *transfer, err error, now time.Time) {
 		w.a.tell(Event{Kind: Trouble, Record: t.record, Err: fmt.Errorf("the failure of %s could not be told and stays in the spool: %w", t.record.Path, err)})
 		return
 	}
+	if t.record.State == spool.Noticed {
+		w.keep(t, err)
+		return
+	}
 	w.failed++
 	w.a.tell(Event{Kind: Failed, Record: t.record, Err: err})
 	if serr := t.save(true, func(r *spool.Record) { r.State, r.Reason, r.FailingSince = spool.Failed, err.Error(), time.Time{} }); serr != nil {
@@ -412,6 +416,15 @@ func (w *work) giveUp(t *transfer, err error, now time.Time) {
 		return // by the same connection there is nobody to tell
 	}
 	w.waiting = append(w.waiting, waiting{t, now})
+}
+
+// keep leaves a file where it is that has arrived and cannot be deleted, which is
+// no failure to tell others of. It is remembered, so as not to be sent again.
+func (w *work) keep(t *transfer, err error) {
+	w.a.tell(Event{Kind: Trouble, Record: t.record, Err: fmt.Errorf("%s: %w", t.record.Path, err)})
+	if err := t.save(true, func(r *spool.Record) { r.State, r.Keep = spool.Done, true }); err != nil {
+		w.a.tell(Event{Kind: Trouble, Record: t.record, Err: err})
+	}
 }
 
 // tellFailure says that a file was given up.

@@ -149,3 +149,54 @@ func TestDueWithoutRoom(t *testing.T) {
 		}
 	})
 }
+
+// blocker puts a file in the place of a folder as soon as a message was published.
+type blocker struct {
+	folder string
+	topics []string
+}
+
+func (b *blocker) Publish(_ context.Context, topic string, _ []byte) error {
+	b.topics = append(b.topics, topic)
+	return errors.Join(os.Rename(b.folder, b.folder+".gone"), os.WriteFile(b.folder, nil, 0o600))
+}
+
+// A file that has arrived and cannot be deleted is no upload that failed.
+func TestCannotBeDeleted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		folder := filepath.Join(dir, "in")
+		path := filepath.Join(folder, "f")
+		if err := errors.Join(os.Mkdir(folder, 0o700), os.WriteFile(path, []byte("x"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		s, err := spool.Open(filepath.Join(dir, "spool"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close() //nolint:errcheck // the folder is temporary
+		settings := upload.DefaultSettings()
+		settings.Thing = thing
+		if err := settings.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		server := &blocker{folder: folder}
+		var troubles []error
+		a := upload.New(upload.Options{Settings: settings, Spool: s, Publisher: server, Now: time.Now, Tell: func(e upload.Event) {
+			if e.Kind == upload.Trouble {
+				troubles = append(troubles, e.Err)
+			}
+		}})
+		if _, problems := a.Accept([]upload.File{{Path: path, Delete: true}}); len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		failed, err := a.Run(t.Context(), nil)
+		if failed != 0 || err != nil || len(server.topics) != 1 || server.topics[0] != "file/upload" {
+			t.Errorf("%d failed, %v, messages to %v", failed, err, server.topics)
+		}
+		if len(troubles) != 1 || len(s.Records()) != 0 {
+			t.Errorf("told %v; left: %+v", troubles, s.Records())
+		}
+	})
+}
