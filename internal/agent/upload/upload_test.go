@@ -5,6 +5,7 @@ package upload_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"os"
 	"path/filepath"
@@ -57,6 +58,32 @@ func TestSmallAndLarge(t *testing.T) {
 	if left := a.spool.Records(); len(left) != 0 {
 		t.Errorf("left in the spool: %+v", left)
 	}
+}
+
+// Plain messages are those of the programs that devices had before.
+func TestPlain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	empty, _ := w.file("empty", 0)
+	small, content := w.file("photo.jpg", 5<<10)
+	big, _ := w.file("clip.mp4", mib)
+	a := w.agent(func(p *plan) { p.settings.Plain = true })
+	want := map[string]bool{
+		`{"type":"file_content","content":""}`:                                                                               true,
+		`{"type":"file_content","content":"` + base64.StdEncoding.EncodeToString(content) + `"}`:                             true,
+		`{"type":"s3_url","url":"https://` + w.server.APIAddr() + "/" + servertest.Bucket + "/" + thing + "/" + `clip.mp4"}`: true,
+	}
+	if n := a.upload(empty, small, big); n != 0 {
+		t.Fatalf("%d failed: %+v", n, a.told(upload.Failed))
+	}
+	for range 3 {
+		if h := w.hear(); !want[h.raw] {
+			t.Errorf("heard %.200s", h.raw)
+		} else {
+			delete(want, h.raw)
+		}
+	}
+	w.silence()
 }
 
 // An agent that dies in mid-upload is followed by one that sends what is missing
