@@ -18,7 +18,18 @@ require (
 	modernc.org/sqlite v1.61.1
 )
 
-require go.etcd.io/bbolt v1.5.0
+require (
+	github.com/jackc/pgx/v5 v5.13.0
+	go.etcd.io/bbolt v1.5.0
+)
+
+require (
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
+	golang.org/x/sync v0.24.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
+)
 
 require (
 	github.com/go-json-experiment/json v1.27.2 // indirect

@@ -5,19 +5,18 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
 	"sync"
 	"time"
 
-	"github.com/sekisho-iot/sekisho/internal/iot"
+	"github.com/jackc/pgx/v5"
 
-	_ "modernc.org/sqlite" // the "sqlite" driver, pure Go
+	"github.com/sekisho-iot/sekisho/internal/iot"
 )
 
 // Config says where the database is and who hears of its changes.
 type Config struct {
 	Path     string           // the SQLite file, made when it is missing
+	URL      string           // of a PostgreSQL database, used instead of Path when it is set
 	Fast     bool             // skip fsync: a power cut may lose the last commits, never the file's integrity
 	Readers  int              // connections for reads; 0 means 4
 	OnChange func(iot.Change) // called after a commit, before the write that made it returns; may be nil
@@ -29,6 +28,7 @@ type DB struct {
 	onChange func(iot.Change)
 	now      func() time.Time
 
+	dialect dialect
 	pool    *sql.DB
 	writer  *conn
 	readers chan *conn
@@ -37,8 +37,12 @@ type DB struct {
 	done     chan struct{} // closed when the writer has ended
 
 	closing   chan struct{}
+	giveUp    context.CancelFunc // ends an attempt to connect again
 	closeOnce sync.Once
 	closeErr  error
+
+	lost    chan struct{} // closed when the database is not ours any more
+	lostErr error         // why, once lost is closed
 }
 
 // ErrClosed answers calls on a closed database.
@@ -52,47 +56,32 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now //nolint:forbidigo // the documented default
 	}
-	// SQLite would make it readable to all, and gives its log the mode of the file.
-	f, err := os.OpenFile(cfg.Path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open database: %w", err)
-	}
-	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
-		return nil, fmt.Errorf("open database: %w", err)
-	}
-	pool, err := sql.Open("sqlite", dsn(cfg))
-	if err != nil {
-		return nil, fmt.Errorf("open database: %w", err)
-	}
-	pool.SetMaxOpenConns(cfg.Readers + 1)
-	pool.SetMaxIdleConns(cfg.Readers + 1)
 	d := &DB{
 		onChange: cfg.OnChange,
 		now:      cfg.Now,
-		pool:     pool,
 		readers:  make(chan *conn, cfg.Readers),
 		requests: make(chan *request, maxBatch),
 		done:     make(chan struct{}),
 		closing:  make(chan struct{}),
+		lost:     make(chan struct{}),
 	}
+	var err error
+	if cfg.URL != "" {
+		d.dialect, d.pool, err = openPostgres(cfg)
+	} else {
+		d.dialect, d.pool, err = openSQLite(cfg)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	d.pool.SetMaxIdleConns(0) // whoever takes a connection keeps it
 	if err := d.connect(ctx, cfg.Readers); err != nil {
-		return nil, errors.Join(err, pool.Close())
+		return nil, errors.Join(err, d.disconnect())
 	}
-	go d.writeLoop()
+	var loop context.Context
+	loop, d.giveUp = context.WithCancel(context.WithoutCancel(ctx))
+	go d.writeLoop(loop)
 	return d, nil
-}
-
-func dsn(cfg Config) string {
-	name := "file:" + (&url.URL{Path: cfg.Path}).EscapedPath()
-	sync := "FULL"
-	if cfg.Fast {
-		sync = "NORMAL"
-	}
-	q := url.Values{"_pragma": {
-		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(" + sync + ")", "foreign_keys(ON)",
-		"cache_size(-8000)", "temp_store(MEMORY)", "wal_autocheckpoint(2000)", "journal_size_limit(67108864)",
-	}}
-	return name + "?" + q.Encode()
 }
 
 func (d *DB) connect(ctx context.Context, readers int) error {
@@ -101,17 +90,17 @@ func (d *DB) connect(ctx context.Context, readers int) error {
 		return fmt.Errorf("open database: %w", err)
 	}
 	d.writer = w
+	if err := d.dialect.claim(ctx, w); err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	w.setLimit(0)
 	if err := migrate(ctx, w); err != nil {
 		return err
 	}
+	w.setLimit(answerLimit)
 	for range readers {
-		r, err := d.newConn(ctx)
+		r, err := d.newReader(ctx)
 		if err != nil {
-			return fmt.Errorf("open database: %w", err)
-		}
-		// What is read often is in the memory of the services: a storm of devices
-		// that are looked up once must not leave pages behind in every reader.
-		if _, err := r.c.ExecContext(ctx, "PRAGMA query_only=ON; PRAGMA cache_size=-2000"); err != nil {
 			return fmt.Errorf("open database: %w", err)
 		}
 		d.readers <- r
@@ -119,16 +108,40 @@ func (d *DB) connect(ctx context.Context, readers int) error {
 	return nil
 }
 
+func (d *DB) newReader(ctx context.Context) (*conn, error) {
+	r, err := d.newConn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.dialect.prepareReader(ctx, r); err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	return r, nil
+}
+
+// disconnect closes whatever connections there are, and all of them must be free.
+func (d *DB) disconnect() error {
+	var err error
+	for range len(d.readers) {
+		err = errors.Join(err, (<-d.readers).close())
+	}
+	if d.writer != nil {
+		err = errors.Join(err, d.writer.close())
+	}
+	return errors.Join(err, d.pool.Close())
+}
+
 // Close waits for the writes under way, then closes the database. It is idempotent.
 func (d *DB) Close() error {
 	d.closeOnce.Do(func() {
 		close(d.closing)
+		d.giveUp()
 		<-d.done
 		for range cap(d.readers) {
 			r := <-d.readers
 			d.closeErr = errors.Join(d.closeErr, r.close())
 		}
-		d.closeErr = errors.Join(d.closeErr, d.writer.close(), d.pool.Close())
+		d.closeErr = errors.Join(d.closeErr, d.disconnect())
 	})
 	return d.closeErr
 }
@@ -143,8 +156,14 @@ func (d *DB) Ping(ctx context.Context) error {
 
 // conn is one connection with its prepared statements. It is used by one goroutine at a time.
 type conn struct {
-	c     *sql.Conn
-	stmts map[string]*sql.Stmt
+	c       *sql.Conn
+	dialect dialect
+	stmts   map[string]*sql.Stmt
+	closed  bool
+
+	// Where the database is PostgreSQL: what is below c, and below that.
+	pg     *pgx.Conn
+	socket *socket
 
 	// Statements run under a context that never ends: cancelling one would roll
 	// back everybody's part of a grouped transaction, and costs a goroutine each.
@@ -156,10 +175,25 @@ func (d *DB) newConn(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{c: c, stmts: map[string]*sql.Stmt{}, forever: context.WithoutCancel(ctx)}, nil
+	n := &conn{c: c, dialect: d.dialect, stmts: map[string]*sql.Stmt{}, forever: context.WithoutCancel(ctx)}
+	if err := d.dialect.prepareConn(ctx, n); err != nil {
+		return nil, errors.Join(err, n.close())
+	}
+	return n, nil
 }
 
 func (c *conn) close() error {
+	if c.closed {
+		return nil
+	}
+	c.closed = true
+	if c.pg != nil { // its statements end with it; ending each would be a question of its own
+		err := c.pg.Close(c.forever)
+		if errors.Is(c.c.Close(), sql.ErrConnDone) {
+			return nil
+		}
+		return err
+	}
 	var err error
 	for _, s := range c.stmts {
 		err = errors.Join(err, s.Close())
@@ -171,7 +205,7 @@ func (c *conn) prepare(query string) (*sql.Stmt, error) {
 	if s, ok := c.stmts[query]; ok {
 		return s, nil
 	}
-	s, err := c.c.PrepareContext(c.forever, query)
+	s, err := c.c.PrepareContext(c.forever, c.dialect.placeholders(query))
 	if err != nil {
 		return nil, err
 	}
@@ -195,6 +229,7 @@ type querier interface {
 // row is one row that is still to be scanned, or the error that prevented it.
 type row struct {
 	r   *sql.Row
+	d   dialect
 	err error
 }
 
@@ -203,37 +238,39 @@ func (r row) Scan(dest ...any) error {
 	if r.err != nil {
 		return r.err
 	}
-	return r.r.Scan(dest...)
+	return r.d.explain(r.r.Scan(dest...))
 }
 
 func (c *conn) query(query string, args ...any) (*sql.Rows, error) {
 	s, err := c.prepare(query) //nolint:sqlclosecheck // kept with the connection
 	if err != nil {
-		return nil, err
+		return nil, c.dialect.explain(err)
 	}
-	return s.QueryContext(c.forever, args...)
+	rows, err := s.QueryContext(c.forever, args...)
+	return rows, c.dialect.explain(err)
 }
 
 func (c *conn) queryRow(query string, args ...any) row {
 	s, err := c.prepare(query) //nolint:sqlclosecheck // kept with the connection
 	if err != nil {
-		return row{err: err}
+		return row{err: c.dialect.explain(err)}
 	}
-	return row{r: s.QueryRowContext(c.forever, args...)}
+	return row{r: s.QueryRowContext(c.forever, args...), d: c.dialect}
 }
 
 func (c *conn) exec(query string, args ...any) (sql.Result, error) {
 	s, err := c.prepare(query) //nolint:sqlclosecheck // kept with the connection
 	if err != nil {
-		return nil, err
+		return nil, c.dialect.explain(err)
 	}
-	return s.ExecContext(c.forever, args...)
+	res, err := s.ExecContext(c.forever, args...)
+	return res, c.dialect.explain(err)
 }
 
 // read runs fn on one snapshot of the database.
 func (d *DB) read(ctx context.Context, fn func(q querier) error) error {
 	return d.withReader(ctx, func(c *conn) (err error) {
-		if _, err := c.exec("BEGIN"); err != nil {
+		if _, err := c.exec(d.dialect.snapshot()); err != nil {
 			return err
 		}
 		defer func() {
@@ -253,11 +290,21 @@ func (d *DB) withReader(ctx context.Context, fn func(c *conn) error) error {
 	select {
 	case <-d.closing:
 		return ErrClosed
+	case <-d.lost:
+		return d.lostErr
 	default:
 	}
 	select {
 	case c := <-d.readers:
 		defer func() { d.readers <- c }()
+		if !c.alive() {
+			_ = c.close()
+			r, err := d.newReader(ctx)
+			if err != nil {
+				return unreachable(err)
+			}
+			c = r
+		}
 		return fn(c)
 	case <-ctx.Done():
 		return ctx.Err()

@@ -1,20 +1,24 @@
 package sqlstore
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
+	"github.com/sekisho-iot/sekisho/internal/pki"
+	"github.com/sekisho-iot/sekisho/internal/registry"
+	"github.com/sekisho-iot/sekisho/internal/sqlstore/postgrestest"
 )
 
-func open(t *testing.T, onChange func(iot.Change)) *DB {
+func openWith(t *testing.T, cfg Config) *DB {
 	t.Helper()
-	d, err := Open(t.Context(), Config{Path: filepath.Join(t.TempDir(), "test.db"), OnChange: onChange})
+	d, err := Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,6 +28,19 @@ func open(t *testing.T, onChange func(iot.Change)) *DB {
 		}
 	})
 	return d
+}
+
+// onEach runs a test with the settings of an empty database of each kind.
+func onEach(t *testing.T, test func(t *testing.T, cfg Config)) {
+	t.Helper()
+	t.Run("SQLite", func(t *testing.T) {
+		t.Parallel()
+		test(t, Config{Path: filepath.Join(t.TempDir(), "test.db")})
+	})
+	t.Run("PostgreSQL", func(t *testing.T) {
+		t.Parallel()
+		test(t, Config{URL: postgrestest.URL(t)})
+	})
 }
 
 func set(name, value string) func(*tx) error {
@@ -36,13 +53,19 @@ func set(name, value string) func(*tx) error {
 
 func TestWritesAreGroupedAndIndependent(t *testing.T) {
 	t.Parallel()
+	onEach(t, writesAreGroupedAndIndependent)
+}
+
+func writesAreGroupedAndIndependent(t *testing.T, cfg Config) {
+	t.Helper()
 	var mu sync.Mutex
 	announced := map[string]int{}
-	d := open(t, func(c iot.Change) {
+	cfg.OnChange = func(c iot.Change) {
 		mu.Lock()
 		defer mu.Unlock()
 		announced[c.ID]++
-	})
+	}
+	d := openWith(t, cfg)
 	boom := errors.New("boom")
 	var wg sync.WaitGroup
 	for i := range 200 {
@@ -85,7 +108,12 @@ func TestWritesAreGroupedAndIndependent(t *testing.T) {
 
 func TestAFailedStatementUndoesItsOwnWriteOnly(t *testing.T) {
 	t.Parallel()
-	d := open(t, nil)
+	onEach(t, aFailedStatementUndoesItsOwnWriteOnly)
+}
+
+func aFailedStatementUndoesItsOwnWriteOnly(t *testing.T, cfg Config) {
+	t.Helper()
+	d := openWith(t, cfg)
 	if err := d.write(t.Context(), set("a", "1")); err != nil {
 		t.Fatal(err)
 	}
@@ -107,9 +135,13 @@ func TestAFailedStatementUndoesItsOwnWriteOnly(t *testing.T) {
 
 func TestFixedSettingsStayFixedAcrossStarts(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "test.db")
+	onEach(t, fixedSettingsStayFixedAcrossStarts)
+}
+
+func fixedSettingsStayFixedAcrossStarts(t *testing.T, cfg Config) {
+	t.Helper()
 	for _, region := range []string{"eu-west-1", "us-east-1"} {
-		d, err := Open(t.Context(), Config{Path: path})
+		d, err := Open(t.Context(), cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,7 +157,12 @@ func TestFixedSettingsStayFixedAcrossStarts(t *testing.T) {
 
 func TestClosedDatabaseAnswersErrClosed(t *testing.T) {
 	t.Parallel()
-	d := open(t, nil)
+	onEach(t, closedDatabaseAnswersErrClosed)
+}
+
+func closedDatabaseAnswersErrClosed(t *testing.T, cfg Config) {
+	t.Helper()
+	d := openWith(t, cfg)
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -161,8 +198,12 @@ func TestTheFilesAreTheOwnersAlone(t *testing.T) {
 
 func TestANewerSchemaIsRefused(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "test.db")
-	d, err := Open(t.Context(), Config{Path: path})
+	onEach(t, aNewerSchemaIsRefused)
+}
+
+func aNewerSchemaIsRefused(t *testing.T, cfg Config) {
+	t.Helper()
+	d, err := Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,29 +214,70 @@ func TestANewerSchemaIsRefused(t *testing.T) {
 	if err := errors.Join(err, d.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if d, err := Open(t.Context(), Config{Path: path}); err == nil {
+	if d, err := Open(t.Context(), cfg); err == nil {
 		t.Fatal("opened", d.Close())
 	}
 }
 
 func BenchmarkWrite(b *testing.B) {
-	d, err := Open(b.Context(), Config{Path: filepath.Join(b.TempDir(), "bench.db")})
+	b.Run("SQLite", func(b *testing.B) {
+		benchmarkWrite(b, Config{Path: filepath.Join(b.TempDir(), "bench.db")})
+	})
+	b.Run("PostgreSQL", func(b *testing.B) {
+		benchmarkWrite(b, Config{URL: postgrestest.URL(b)})
+	})
+}
+
+// benchmarkWrite is eight clients that make things and attach policies.
+func benchmarkWrite(b *testing.B, cfg Config) {
+	b.Helper()
+	d, err := Open(b.Context(), cfg)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = d.Close() })
-	var mu sync.Mutex
-	n := 0
-	b.SetParallelism(8)
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			mu.Lock()
-			n++
-			name := fmt.Sprintf("n%d", n)
-			mu.Unlock()
-			if err := d.write(context.Background(), set(name, "v")); err != nil {
-				b.Error(err)
-			}
+	r, ctx := d.Registry(), b.Context()
+	const clients, certificates, policies = 8, 1000, 20
+	for i := range certificates {
+		err := d.Certificates().InsertCertificate(ctx, pki.Record{ID: iot.CertificateID(fmt.Sprintf("c%d", i)), DER: []byte{1}})
+		if err != nil {
+			b.Fatal(err)
 		}
-	})
+	}
+	for i := range policies {
+		if err := r.CreatePolicy(ctx, registry.Policy{Name: iot.PolicyName(fmt.Sprintf("p%d", i)), GenerationID: "g"}, "{}", nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		write func(i int) error
+	}{
+		{"CreateThing", func(i int) error {
+			name := fmt.Sprintf("t%d", i)
+			_, err := r.CreateThing(ctx, &registry.Thing{Name: iot.ThingName(name), ID: name, Attributes: map[string]string{"site": "x"}})
+			return err
+		}},
+		{"AttachPolicy", func(i int) error { // up to 20,000 times
+			return r.AttachPolicy(ctx, iot.PolicyName(fmt.Sprintf("p%d", i/certificates%policies)),
+				iot.ARN(fmt.Sprintf("arn:aws:iot:us-east-1:000000000000:cert/c%d", i%certificates)), policies, time.UnixMilli(1))
+		}},
+	} {
+		var next atomic.Int64 // goes on from run to run
+		b.Run(c.name, func(b *testing.B) {
+			var wg sync.WaitGroup
+			end := next.Load() + int64(b.N)
+			for range clients {
+				wg.Go(func() {
+					for i := next.Add(1); i <= end; i = next.Add(1) {
+						if err := c.write(int(i)); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
+		})
+	}
 }

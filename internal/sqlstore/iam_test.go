@@ -8,10 +8,10 @@ import (
 
 func TestIAM(t *testing.T) {
 	t.Parallel()
-	storetest.RunIAM(t, openSQLite)
+	onEach(t, storetest.RunIAM)
 }
 
 func TestRoleAliases(t *testing.T) {
 	t.Parallel()
-	storetest.RunRoleAliases(t, openSQLite)
+	onEach(t, storetest.RunRoleAliases)
 }

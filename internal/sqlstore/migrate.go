@@ -19,8 +19,8 @@ var migrations embed.FS
 // migrate brings the schema to the newest version. A database that is newer
 // than this program is refused.
 func migrate(ctx context.Context, c *conn) error {
-	if _, err := c.c.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS schema_migrations (
-		version bigint PRIMARY KEY, name text NOT NULL)`); err != nil {
+	if _, err := c.c.ExecContext(ctx, c.dialect.schema(`CREATE TABLE IF NOT EXISTS schema_migrations (
+		version bigint PRIMARY KEY, name text NOT NULL)`)); err != nil {
 		return fmt.Errorf("read schema version: %w", err)
 	}
 	have := map[int]bool{}
@@ -86,10 +86,10 @@ func apply(ctx context.Context, c *conn, version int, name string) error {
 		return err
 	}
 	defer t.Rollback() //nolint:errcheck // after a commit it has nothing to do
-	if _, err := t.ExecContext(ctx, string(src)); err != nil {
+	if _, err := t.ExecContext(ctx, c.dialect.schema(string(src))); err != nil {
 		return err
 	}
-	if _, err := t.ExecContext(ctx, "INSERT INTO schema_migrations (version, name) VALUES (?, ?)", version, name); err != nil {
+	if _, err := t.ExecContext(ctx, c.dialect.placeholders("INSERT INTO schema_migrations (version, name) VALUES (?, ?)"), version, name); err != nil {
 		return err
 	}
 	return t.Commit()

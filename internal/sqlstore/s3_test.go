@@ -8,5 +8,5 @@ import (
 
 func TestS3(t *testing.T) {
 	t.Parallel()
-	storetest.RunS3(t, openSQLite)
+	onEach(t, storetest.RunS3)
 }

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
@@ -15,6 +16,18 @@ const maxBatch = 256
 type tx struct {
 	*conn
 	changes []iot.Change
+	wrote   bool
+}
+
+func (t *tx) exec(query string, args ...any) (sql.Result, error) {
+	res, err := t.conn.exec(query, args...)
+	if err != nil {
+		t.wrote = true // or it cannot be known
+		return res, err
+	}
+	n, err := res.RowsAffected()
+	t.wrote = t.wrote || n > 0 || err != nil
+	return res, nil
 }
 
 // changed has a change announced once the transaction is committed.
@@ -30,10 +43,9 @@ type request struct {
 }
 
 // write runs fn in a transaction and returns when it is on disk and announced.
-// Concurrent writers share one commit; each fn has a savepoint of its own, so
-// an error of one undoes that one alone. fn may be run a second time when the
-// transaction that it was part of failed as a whole: it must depend on nothing
-// but the database, and must not block.
+// Concurrent writers share one commit; an error of one undoes that one alone.
+// fn may be run again when the transaction that it was part of did not stand:
+// it must depend on nothing but the database, and must not block.
 func (d *DB) write(ctx context.Context, fn func(t *tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -42,6 +54,8 @@ func (d *DB) write(ctx context.Context, fn func(t *tx) error) error {
 	select {
 	case <-d.closing:
 		return ErrClosed
+	case <-d.lost:
+		return d.lostErr
 	default:
 	}
 	select {
@@ -63,14 +77,19 @@ func (d *DB) write(ctx context.Context, fn func(t *tx) error) error {
 	return r.err
 }
 
-func (d *DB) writeLoop() {
+func (d *DB) writeLoop(ctx context.Context) {
 	defer close(d.done)
+	beat, stop := d.dialect.heartbeat()
+	defer stop()
 	batch := make([]*request, 0, maxBatch)
 	for {
 		batch = batch[:0]
 		select {
 		case r := <-d.requests:
 			batch = append(batch, r)
+		case <-beat:
+			d.checkWriter(ctx)
+			continue
 		case <-d.closing:
 			// Nobody can be added now but by a race that write itself resolves.
 			select {
@@ -89,24 +108,26 @@ func (d *DB) writeLoop() {
 				break more
 			}
 		}
-		d.runBatch(batch)
+		d.runBatch(ctx, batch)
 	}
 }
 
 // runBatch commits all of batch together; when the transaction itself fails,
 // each one is tried alone, so that only the one at fault sees the failure.
-func (d *DB) runBatch(batch []*request) {
-	err := d.commitTogether(batch)
-	if err != nil && len(batch) > 1 {
+func (d *DB) runBatch(ctx context.Context, batch []*request) {
+	err := d.commitSurely(ctx, batch)
+	if err != nil && len(batch) > 1 && !d.isLost() {
 		for _, r := range batch {
 			r.t.changes = nil
-			r.err = d.commitTogether([]*request{r})
+			r.err = d.commitSurely(ctx, []*request{r})
 		}
 	} else if err != nil {
-		batch[0].err = err
+		for _, r := range batch {
+			r.err = err
+		}
 	}
 	for _, r := range batch {
-		if r.err == nil && d.onChange != nil {
+		if (r.err == nil || errors.Is(r.err, ErrUnknownOutcome)) && d.onChange != nil {
 			for _, c := range r.t.changes {
 				d.onChange(c)
 			}
@@ -115,18 +136,32 @@ func (d *DB) runBatch(batch []*request) {
 	}
 }
 
+// errUndo says that one request failed after it had changed something.
+var errUndo = errors.New("a write is to be undone alone")
+
 // commitTogether runs the batch in one transaction. Errors of single requests
-// stay with them; the error it returns is the transaction's own, and then nothing is kept.
+// stay with them; the error it returns is the transaction's own, and then
+// nothing is kept, unless it is of the commit and the connection is gone.
+//
+// Savepoints cost a question to the database each, and nearly no write needs
+// one: most that fail have changed nothing yet. So the batch is tried without.
 func (d *DB) commitTogether(batch []*request) error {
+	err := d.transact(batch, runOne)
+	if errors.Is(err, errUndo) {
+		err = d.transact(batch, runInSavepoint)
+	}
+	return err
+}
+
+func (d *DB) transact(batch []*request, run func(*conn, *request) error) error {
 	w := d.writer
-	if _, err := w.exec("BEGIN IMMEDIATE"); err != nil {
+	if err := d.dialect.begin(w); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	ok := 0
 	for _, r := range batch {
 		r.t = tx{conn: w}
-		r.err = nil
-		if err := runOne(w, r); err != nil {
+		if err := run(w, r); err != nil {
 			_, _ = w.exec("ROLLBACK")
 			return err
 		}
@@ -138,26 +173,46 @@ func (d *DB) commitTogether(batch []*request) error {
 		_, _ = w.exec("ROLLBACK")
 		return nil
 	}
-	if _, err := w.exec("COMMIT"); err != nil {
-		_, _ = w.exec("ROLLBACK")
+	if err := d.dialect.commit(w); err != nil {
+		if !w.gone() {
+			_, _ = w.exec("ROLLBACK")
+		}
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil
 }
 
-// runOne runs one request in its savepoint. The error it returns is one of the
-// connection, which the whole transaction shares.
+// runOne runs one request. The error it returns concerns the whole transaction.
 func runOne(w *conn, r *request) error {
+	r.err = call(r)
+	if w.gone() {
+		return errors.Join(errors.New("the connection to the database was lost"), r.err)
+	}
+	if w.dialect.failed(w) {
+		return errUndo
+	}
+	if r.err == nil {
+		return nil
+	}
+	// An error of the database's may have ended the transaction.
+	if _, ours := errors.AsType[*iot.Error](r.err); r.t.wrote || !ours {
+		return errUndo
+	}
+	return nil
+}
+
+// runInSavepoint is runOne where something may have to be undone.
+func runInSavepoint(w *conn, r *request) error {
 	if _, err := w.exec("SAVEPOINT one"); err != nil {
 		return fmt.Errorf("savepoint: %w", err)
 	}
 	r.err = call(r)
 	if r.err != nil {
-		if _, err := w.exec("ROLLBACK TO one"); err != nil {
+		if _, err := w.exec("ROLLBACK TO SAVEPOINT one"); err != nil {
 			return fmt.Errorf("%w (after: %w)", err, r.err)
 		}
 	}
-	if _, err := w.exec("RELEASE one"); err != nil {
+	if _, err := w.exec("RELEASE SAVEPOINT one"); err != nil {
 		return fmt.Errorf("release: %w", err)
 	}
 	return nil

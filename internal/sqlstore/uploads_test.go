@@ -14,7 +14,7 @@ import (
 
 func TestUploads(t *testing.T) {
 	t.Parallel()
-	storetest.RunUploads(t, openSQLite)
+	onEach(t, storetest.RunUploads)
 }
 
 // Records of before they were counted are counted.

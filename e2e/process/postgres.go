@@ -1,0 +1,215 @@
+package process
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Postgres is a running PostgreSQL server of our own, in a folder of its own.
+type Postgres struct {
+	URL string // of its superuser, with the password
+
+	dir  string
+	cred *syscall.Credential
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the process has ended
+}
+
+// StartPostgres makes a database cluster in dir, which must not exist, and
+// serves it on a loopback port. It is durable, and sorts text by a language's
+// rules unless told otherwise, as an operator's would.
+func StartPostgres(ctx context.Context, dir string) (*Postgres, error) {
+	bin, err := postgresBin()
+	if err != nil {
+		return nil, err
+	}
+	p := &Postgres{dir: dir}
+	if err := p.own(); err != nil {
+		return nil, err
+	}
+	const password = "only-for-tests"
+	secret := filepath.Join(dir, "password")
+	args := []string{
+		"-D", filepath.Join(dir, "cluster"), "-U", "sekisho", "-E", "UTF8", "--auth=scram-sha-256", "--pwfile=" + secret, "--no-sync",
+		"--locale=C.UTF-8",
+	}
+	if help, err := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "--help").Output(); err == nil && bytes.Contains(help, []byte("--icu-locale")) { //nolint:gosec // as installed
+		args = append(args, "--locale-provider=icu", "--icu-locale=en-US")
+	}
+	if err := p.write(secret, password); err != nil {
+		return nil, err
+	}
+	initdb := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), args...) //nolint:gosec // as installed
+	initdb.Dir, initdb.SysProcAttr = dir, &syscall.SysProcAttr{Credential: p.cred}
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("initdb: %w: %s", err, out)
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	p.URL = fmt.Sprintf("postgres://sekisho:%s@127.0.0.1:%d/postgres?sslmode=disable", password, port)
+	p.cmd = exec.Command(filepath.Join(bin, "postgres"), "-D", filepath.Join(dir, "cluster"), "-h", "127.0.0.1", "-p", strconv.Itoa(port), //nolint:gosec,noctx // ended by Stop
+		"-c", "unix_socket_directories=", "-c", "max_connections=600", "-c", "shared_buffers=64MB")
+	return p, p.Start(ctx)
+}
+
+// own makes the folder, for the user that the server will run as: not root, whom it refuses.
+func (p *Postgres) own() error {
+	if err := os.MkdirAll(p.dir, 0o700); err != nil {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		return fmt.Errorf("postgres: it does not run as root: %w", err)
+	}
+	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+	if err := errors.Join(err1, err2); err != nil {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	p.cred = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	return os.Chown(p.dir, int(uid), int(gid))
+}
+
+func (p *Postgres) write(name, text string) error {
+	if err := os.WriteFile(name, []byte(text+"\n"), 0o600); err != nil {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	if p.cred == nil {
+		return nil
+	}
+	return os.Chown(name, int(p.cred.Uid), int(p.cred.Gid))
+}
+
+// Start runs the server again, on the same port, after Stop.
+func (p *Postgres) Start(ctx context.Context) error {
+	log, err := os.OpenFile(filepath.Join(p.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	defer log.Close()                                  //nolint:errcheck // the child holds its own copy
+	cmd := exec.Command(p.cmd.Path, p.cmd.Args[1:]...) //nolint:gosec,noctx // as before
+	p.cmd = cmd
+	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.cred, Pdeathsig: syscall.SIGQUIT}
+	done, started := make(chan struct{}), make(chan error)
+	p.done = done
+	go func() {
+		// The parent-death signal is tied to the thread that forks.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(done)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	return p.awaitReady(ctx)
+}
+
+func (p *Postgres) awaitReady(ctx context.Context) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		c, err := pgx.Connect(ctx, p.URL)
+		if err == nil {
+			return c.Close(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("postgres: %w", err), p.Stop())
+		case <-p.done:
+			log, _ := os.ReadFile(filepath.Join(p.dir, "log"))
+			return fmt.Errorf("postgres ended:\n%s", log)
+		case <-tick.C:
+		}
+	}
+}
+
+// Stop ends the server without waiting for its clients, and returns when it is gone.
+func (p *Postgres) Stop() error { return p.end(syscall.SIGINT) }
+
+// Crash ends the server as a power cut of its machine would: what it has not
+// made durable is for it to recover.
+func (p *Postgres) Crash() error { return p.end(syscall.SIGQUIT) }
+
+func (p *Postgres) end(s syscall.Signal) error {
+	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	<-p.done
+	return nil
+}
+
+// PostgresSchema makes the schema name in the database of url, unless it is
+// there, and returns the URL of it.
+func PostgresSchema(ctx context.Context, url, name string) (string, error) {
+	c, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return "", fmt.Errorf("postgres: %w", err)
+	}
+	_, err = c.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+pgx.Identifier{name}.Sanitize())
+	if err := errors.Join(err, c.Close(ctx)); err != nil {
+		return "", fmt.Errorf("postgres: %w", err)
+	}
+	separator := "?"
+	if strings.Contains(url, "?") {
+		separator = "&"
+	}
+	return url + separator + "search_path=" + name, nil
+}
+
+// SchemaOf is the name of a data folder's schema, always the same.
+func SchemaOf(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	return fmt.Sprintf("s%x", sha256.Sum256([]byte(abs)))[:20], err
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // at once
+	if err != nil {
+		return 0, fmt.Errorf("postgres: %w", err)
+	}
+	defer l.Close()                          //nolint:errcheck // nobody has connected
+	return l.Addr().(*net.TCPAddr).Port, nil //nolint:forcetypeassert // of a TCP listener
+}
+
+// postgresBin is the folder of the newest server that is installed: Debian
+// keeps them out of PATH, one folder a version.
+func postgresBin() (string, error) {
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	slices.SortFunc(found, func(a, b string) int { return len(a) - len(b) + strings.Compare(a, b) })
+	if len(found) > 0 {
+		return filepath.Dir(found[len(found)-1]), nil
+	}
+	path, err := exec.LookPath("postgres")
+	if err != nil {
+		return "", fmt.Errorf("%w (e2e/install.sh installs it)", err)
+	}
+	path, err = filepath.EvalSymlinks(path)
+	return filepath.Dir(path), err
+}
