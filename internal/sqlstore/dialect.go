@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"time"
 )
 
@@ -11,6 +12,7 @@ type dialect interface {
 	sessions
 	transactions
 	words
+	copies
 }
 
 // sessions makes connections and keeps the writer's.
@@ -49,7 +51,15 @@ type words interface {
 	schema(source string) string
 	// explain turns what the database says of a caller's values into our error.
 	explain(err error) error
+}
+
+// copies are for copying a whole database.
+type copies interface {
 	catalog() catalog
+	// patient lifts the limits of time for the transaction under way.
+	patient(c *conn) error
+	// load appends rows to a table.
+	load(c *conn, table string, columns []string, rows *sql.Rows) error
 }
 
 // catalog holds the queries that tell a database's schema, for copying it.

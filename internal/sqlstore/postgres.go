@@ -309,6 +309,25 @@ func (p *postgres) catalog() catalog {
 	}
 }
 
+func (p *postgres) patient(c *conn) error {
+	c.setLimit(0)
+	_, err := c.c.ExecContext(c.forever, "SET LOCAL statement_timeout = 0")
+	return err
+}
+
+func (p *postgres) load(c *conn, table string, columns []string, rows *sql.Rows) error {
+	row := newAnyRow(len(columns))
+	return p.explain(c.c.Raw(func(any) error {
+		_, err := c.pg.CopyFrom(c.forever, pgx.Identifier{table}, columns, pgx.CopyFromFunc(func() ([]any, error) {
+			if !rows.Next() {
+				return nil, rows.Err()
+			}
+			return row.values, rows.Scan(row.dest...)
+		}))
+		return err
+	}))
+}
+
 // gone reports whether the connection is known to be closed.
 func (c *conn) gone() bool { return c.pg != nil && c.pg.IsClosed() }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	_ "modernc.org/sqlite" // the "sqlite" driver, pure Go
@@ -86,4 +87,24 @@ func (sqlite) catalog() catalog {
 		columns:    "SELECT name FROM pragma_table_info(?) ORDER BY cid",
 		references: `SELECT m.name, f."table" FROM sqlite_schema m JOIN pragma_foreign_key_list(m.name) f WHERE m.type = 'table'`,
 	}
+}
+
+// patient lets rows of a table refer to later ones until the commit.
+func (sqlite) patient(c *conn) error {
+	_, err := c.c.ExecContext(c.forever, "PRAGMA defer_foreign_keys=ON")
+	return err
+}
+
+func (sqlite) load(c *conn, table string, columns []string, rows *sql.Rows) error {
+	insert := "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES (?" + strings.Repeat(", ?", len(columns)-1) + ")"
+	row := newAnyRow(len(columns))
+	for rows.Next() {
+		if err := rows.Scan(row.dest...); err != nil {
+			return err
+		}
+		if _, err := c.exec(insert, row.values...); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }
