@@ -21,6 +21,7 @@ func program() *cli.Program {
 			{Name: "env", Summary: "print the variables that make this shell a client of a server", Run: env},
 			{Name: "enroll", Args: "THING", Summary: "register a thing with a new certificate and leave what its device needs in a folder", Run: enroll},
 			{Name: "explain", Summary: "say why an action is allowed or refused", Run: explain},
+			{Name: "migrate", Summary: "copy the database of a data folder to PostgreSQL, or back", Run: migrate},
 			{Name: "uploads", Summary: "what devices have uploaded, and the door for those with MQTT alone", Sub: uploadsCommands()},
 			{Name: "device", Summary: device.About, Sub: device.Commands()},
 			{Name: "demo", Summary: "do the whole main job in a temporary folder", Run: demo},

@@ -76,20 +76,6 @@ func checkFirstKey(o *Options) error {
 	return nil
 }
 
-// checkWhole refuses a folder that has lost its database or its master key. With
-// a new one of either, no access key would work, the one in admin.json included.
-func checkWhole(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, adminFile)); err != nil {
-		return nil //nolint:nilerr // a first start, which makes all of it
-	}
-	for _, name := range []string{databaseFile, keyRingFile} {
-		if _, err := os.Stat(filepath.Join(dir, name)); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s is missing from data folder %s: put it back, or give another --data to begin anew", name, dir)
-		}
-	}
-	return nil
-}
-
 func (k adminKey) save(dir string) error {
 	b, err := json.MarshalIndent(k, "", "  ")
 	if err != nil {

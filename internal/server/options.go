@@ -6,12 +6,14 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
+	"github.com/sekisho-iot/sekisho/internal/sqlstore"
 )
 
 // Options are the settings of a server; see the flags of `sekisho serve`.
@@ -124,10 +126,12 @@ func (o *Options) Validate() error {
 // validateUnbuilt refuses what this version cannot do, rather than do something else.
 func (o *Options) validateUnbuilt() error {
 	if o.Database != "" {
-		if !strings.HasPrefix(o.Database, "postgres://") && !strings.HasPrefix(o.Database, "postgresql://") {
-			return usagef("--database %q: a postgres:// URL is needed", redactURL(o.Database))
+		if !isPostgres(o.Database) {
+			return usagef("--database %q: a postgres:// URL is needed; leave it out to use SQLite in the data folder", redactURL(o.Database))
 		}
-		return usagef("--database: PostgreSQL is not built yet; leave it out to use SQLite in the data folder")
+		if err := sqlstore.CheckURL(o.Database); err != nil {
+			return usagef("--database: %v", err)
+		}
 	}
 	if o.S3Engine != "local" {
 		if !strings.HasPrefix(o.S3Engine, "s3://") {
@@ -138,11 +142,15 @@ func (o *Options) validateUnbuilt() error {
 	return nil
 }
 
+// redactURL is a URL without user, password and parameters. Where what is left
+// may still be a part of a password, nothing of it is shown.
 func redactURL(s string) string {
-	if i := strings.LastIndexByte(s, '@'); i >= 0 {
-		return "…" + s[i:]
+	u, err := url.Parse(s)
+	if err != nil || strings.Contains(u.Host+u.Path, "@") {
+		scheme, _, _ := strings.Cut(s, ":")
+		return scheme + "://…"
 	}
-	return s
+	return u.Scheme + "://" + u.Host + u.Path
 }
 
 func (o *Options) validateNetwork() error {

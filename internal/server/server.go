@@ -110,13 +110,16 @@ func (s *Server) openState(ctx context.Context, changes *bus.Bus) (*rooms, error
 		return nil, err
 	}
 	var err error
-	s.db, err = sqlstore.Open(ctx, sqlstore.Config{
-		Path: filepath.Join(s.opts.Data, databaseFile), Readers: openReaders, OnChange: changes.Publish, Now: s.opts.Now,
-	})
+	database := s.opts.databaseConfig()
+	database.Readers, database.OnChange, database.Now = openReaders, changes.Publish, s.opts.Now
+	s.db, err = sqlstore.Open(ctx, database)
 	if err != nil {
 		return nil, err
 	}
 	s.stop(s.db.Close)
+	if err := bind(ctx, &s.opts, s.db); err != nil {
+		return nil, err
+	}
 	if err := s.fixSettings(ctx); err != nil {
 		return nil, err
 	}
@@ -271,7 +274,7 @@ func (s *Server) openData() error {
 		return err
 	}
 	s.stop(lock.Close)
-	if err := checkWhole(s.opts.Data); err != nil {
+	if err := checkWhole(&s.opts); err != nil {
 		return err
 	}
 	return removeEndpoints(s.opts.Data)
@@ -384,6 +387,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 // ends a listener later is sent to failed, which must have room for four.
 func (s *Server) Start(ctx context.Context, failed chan<- error) error {
 	s.warnUnbuilt(ctx)
+	s.watchDatabase(ctx, failed)
 	var e Endpoints
 	var f fronts
 	s.stop(func() error { return f.stop(context.WithoutCancel(ctx)) })

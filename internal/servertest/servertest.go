@@ -109,6 +109,15 @@ func (s *Server) Restart(change func()) {
 	s.open()
 }
 
+// RestartWith is Restart with other options.
+func (s *Server) RestartWith(change func(*server.Options)) {
+	s.tb.Helper()
+	s.Restart(func() { change(&s.options) })
+}
+
+// Options are those that the server was started with.
+func (s *Server) Options() server.Options { return s.options }
+
 // Admin is the account root's key.
 func Admin() aws.CredentialsProvider {
 	return credentials.NewStaticCredentialsProvider(adminKeyID, adminSecret, "")

@@ -142,7 +142,7 @@ func (p *postgres) prepareReader(context.Context, *conn) error { return nil }
 // loses both at once. The row tells a server that comes back whether another
 // one was here.
 func (p *postgres) claim(ctx context.Context, c *conn) error {
-	ctx, cancel := context.WithTimeout(ctx, claimWait)
+	patience, cancel := context.WithTimeout(ctx, claimWait)
 	defer cancel()
 	for {
 		err := p.lock(ctx, c)
@@ -152,7 +152,7 @@ func (p *postgres) claim(ctx context.Context, c *conn) error {
 		if !errors.Is(err, ErrTaken) {
 			return err
 		}
-		if wait(ctx, 50*time.Millisecond) != nil {
+		if wait(patience, 50*time.Millisecond) != nil {
 			return err
 		}
 	}

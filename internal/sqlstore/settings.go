@@ -29,3 +29,11 @@ func (d *DB) FixSetting(ctx context.Context, name, value string) (string, error)
 	})
 	return kept, err
 }
+
+// SetSetting replaces the value of name.
+func (d *DB) SetSetting(ctx context.Context, name, value string) error {
+	return d.write(ctx, func(t *tx) error {
+		_, err := t.exec("INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value)
+		return err
+	})
+}
