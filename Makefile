@@ -23,7 +23,7 @@ TESTFLAGS ?=
 # RACE=-race adds the race detector to `make test`; it needs a C compiler.
 RACE ?=
 
-.PHONY: help build build-devices demo test e2e soak conformance conformance-mqtt bench lint fmt generate verify clients
+.PHONY: help build build-devices demo test e2e e2e-postgres soak conformance conformance-mqtt bench lint fmt generate verify clients
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,16 @@ clients: ## install what is missing of the real clients
 
 e2e: build build-devices clients $(GOTESTSUM) ## real clients against bin/sekisho
 	PATH="$(VENV)/bin:$$PATH:/usr/sbin" $(GOTESTSUM) --format testname -- -tags e2e -count 1 -timeout 12m $(TESTFLAGS) ./e2e/...
+	$(MAKE) e2e-postgres
+
+# The main job's tests, again.
+ON_POSTGRES := ^Test(Document00[14]|Credential.*|Crash|Revocation.*|Refusals|GoSDK|Boto3|CLI.*|Enroll|Explain|PrefixIsolation|DeviceUpload|Terraform|ServeLifecycle)$$
+
+e2e-postgres: build build-devices clients $(GOTESTSUM) ## the stores and the main job on a PostgreSQL server of their own
+	$(GO) build -o .cache/e2e/ ./e2e/withpostgres
+	.cache/e2e/withpostgres $(GOTESTSUM) --format testname -- -count 1 -timeout 5m ./internal/sqlstore/...
+	.cache/e2e/withpostgres $(GOTESTSUM) --format testname -- -count 1 -timeout 5m -run 'Rule7|Migrate' ./internal/servertest
+	PATH="$(VENV)/bin:$$PATH:/usr/sbin" .cache/e2e/withpostgres $(GOTESTSUM) --format testname -- -tags e2e -count 1 -timeout 8m -run '$(ON_POSTGRES)' ./e2e
 
 soak: build clients $(GOTESTSUM) ## the long ones: crash rounds, a mixed load for SEKISHO_E2E_SOAK, a device on a bad network, every fuzz target
 	PATH="$(VENV)/bin:$$PATH:/usr/sbin" SEKISHO_E2E_CRASH_ROUNDS=50 $(GOTESTSUM) --format testname -- -tags e2e -count 1 -timeout 60m -run 'Crash' ./e2e

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the end-to-end tests need and this machine lacks: curl, openssl,
-# jq, ip, mosquitto and its clients, Node.js and Ruby's aws-sdk-s3 by apt-get; the AWS CLI,
+# jq, ip, mosquitto and its clients, PostgreSQL, Node.js and Ruby's aws-sdk-s3 by apt-get; the AWS CLI,
 # boto3 and the MQTT clients of Python into the virtual environment VENV, those
 # of JavaScript beside it. What is already there is left alone.
 # usage: e2e/install.sh VENV
@@ -21,6 +21,7 @@ command -v jq >/dev/null || missing+=(jq)
 command -v ip >/dev/null || missing+=(iproute2)
 command -v mosquitto >/dev/null || missing+=(mosquitto)
 command -v mosquitto_pub >/dev/null || missing+=(mosquitto-clients)
+compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
 command -v npm >/dev/null || missing+=(nodejs npm)
 command -v ruby >/dev/null || missing+=(ruby)
 ruby -e 'require "aws-sdk-s3"' 2>/dev/null || missing+=(ruby-aws-sdk-s3)

@@ -31,17 +31,37 @@ type Postgres struct {
 	done chan struct{} // closed when the process has ended
 }
 
-// StartPostgres makes a database cluster in dir, which must not exist, and
-// serves it on a loopback port. It is durable, and sorts text by a language's
+// StartPostgres makes a database cluster in a temporary folder and serves it on
+// a loopback port until Close. It is durable, and sorts text by a language's
 // rules unless told otherwise, as an operator's would.
-func StartPostgres(ctx context.Context, dir string) (*Postgres, error) {
-	bin, err := postgresBin()
+func StartPostgres(ctx context.Context) (*Postgres, error) {
+	dir, err := os.MkdirTemp("", "sekisho-postgres-")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("postgres: %w", err)
 	}
 	p := &Postgres{dir: dir}
+	if err := p.init(ctx); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	if err := p.Start(ctx); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+// Close ends the server and removes its folder.
+func (p *Postgres) Close() error {
+	return errors.Join(p.Stop(), os.RemoveAll(p.dir))
+}
+
+func (p *Postgres) init(ctx context.Context) error {
+	bin, err := postgresBin()
+	if err != nil {
+		return err
+	}
+	dir := p.dir
 	if err := p.own(); err != nil {
-		return nil, err
+		return err
 	}
 	const password = "only-for-tests"
 	secret := filepath.Join(dir, "password")
@@ -53,28 +73,25 @@ func StartPostgres(ctx context.Context, dir string) (*Postgres, error) {
 		args = append(args, "--locale-provider=icu", "--icu-locale=en-US")
 	}
 	if err := p.write(secret, password); err != nil {
-		return nil, err
+		return err
 	}
 	initdb := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), args...) //nolint:gosec // as installed
 	initdb.Dir, initdb.SysProcAttr = dir, &syscall.SysProcAttr{Credential: p.cred}
 	if out, err := initdb.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("initdb: %w: %s", err, out)
+		return fmt.Errorf("initdb: %w: %s", err, out)
 	}
 	port, err := freePort()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p.URL = fmt.Sprintf("postgres://sekisho:%s@127.0.0.1:%d/postgres?sslmode=disable", password, port)
 	p.cmd = exec.Command(filepath.Join(bin, "postgres"), "-D", filepath.Join(dir, "cluster"), "-h", "127.0.0.1", "-p", strconv.Itoa(port), //nolint:gosec,noctx // ended by Stop
 		"-c", "unix_socket_directories=", "-c", "max_connections=600", "-c", "shared_buffers=64MB")
-	return p, p.Start(ctx)
+	return nil
 }
 
-// own makes the folder, for the user that the server will run as: not root, whom it refuses.
+// own gives the folder to the user that the server will run as: not root, whom it refuses.
 func (p *Postgres) own() error {
-	if err := os.MkdirAll(p.dir, 0o700); err != nil {
-		return fmt.Errorf("postgres: %w", err)
-	}
 	if os.Geteuid() != 0 {
 		return nil
 	}
@@ -165,6 +182,20 @@ func (p *Postgres) end(s syscall.Signal) error {
 	return nil
 }
 
+// databaseOf is the URL of a data folder's own database, always the same: a
+// schema on the server that SEKISHO_TEST_POSTGRES names; "" without one.
+func databaseOf(ctx context.Context, dir string) (string, error) {
+	url := os.Getenv("SEKISHO_TEST_POSTGRES")
+	if url == "" {
+		return "", nil
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("postgres: %w", err)
+	}
+	return PostgresSchema(ctx, url, fmt.Sprintf("s%x", sha256.Sum256([]byte(abs)))[:20])
+}
+
 // PostgresSchema makes the schema name in the database of url, unless it is
 // there, and returns the URL of it.
 func PostgresSchema(ctx context.Context, url, name string) (string, error) {
@@ -181,12 +212,6 @@ func PostgresSchema(ctx context.Context, url, name string) (string, error) {
 		separator = "&"
 	}
 	return url + separator + "search_path=" + name, nil
-}
-
-// SchemaOf is the name of a data folder's schema, always the same.
-func SchemaOf(dir string) (string, error) {
-	abs, err := filepath.Abs(dir)
-	return fmt.Sprintf("s%x", sha256.Sum256([]byte(abs)))[:20], err
 }
 
 func freePort() (int, error) {

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -81,11 +82,19 @@ func Args(dir string, extra ...string) []string {
 	}, extra...)
 }
 
-// Start runs the server on dir and returns when it is ready.
+// Start runs the server on dir and returns when it is ready. Where
+// SEKISHO_TEST_POSTGRES is set its database is there.
 func Start(ctx context.Context, dir string, extra ...string) (*Server, error) {
 	bin, err := Binary()
 	if err != nil {
 		return nil, err
+	}
+	database, err := databaseOf(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	if database != "" && !slices.Contains(extra, "--database") {
+		extra = append([]string{"--database", database}, extra...)
 	}
 	s := &Server{Dir: dir, Log: filepath.Clean(dir) + ".log", bin: bin, args: Args(dir, extra...)}
 	return s, s.Restart(ctx)

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -38,21 +37,13 @@ func run() int {
 }
 
 func with(ctx context.Context, command []string) (err error) {
-	dir, err := os.MkdirTemp("", "sekisho-postgres-")
-	if err != nil {
-		return fmt.Errorf("make a folder: %w", err)
-	}
-	defer os.RemoveAll(dir)                      //nolint:errcheck // a temporary folder
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // the server's user has to pass
-		return fmt.Errorf("open the folder: %w", err)
-	}
 	start, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	p, err := process.StartPostgres(start, filepath.Join(dir, "postgres"))
+	p, err := process.StartPostgres(start)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.Stop()) }()
+	defer func() { err = errors.Join(err, p.Close()) }()
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...) //nolint:gosec // the caller's own
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
