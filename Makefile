@@ -58,7 +58,7 @@ e2e: build build-devices clients $(GOTESTSUM) ## real clients against bin/sekish
 	$(MAKE) e2e-postgres
 
 # The main job's tests, again.
-ON_POSTGRES := ^Test(Document00[14]|Credential.*|Crash|Revocation.*|Refusals|GoSDK|Boto3|CLI.*|Enroll|Explain|PrefixIsolation|DeviceUpload|Terraform|ServeLifecycle)$$
+ON_POSTGRES := ^Test(Document001|Credential.*|Crash|Revocation.*|Refusals|GoSDK|Boto3|CLI(S3|Tags|Pagination)|Enroll|Explain|PrefixIsolation|DeviceUpload|Terraform|ServeLifecycle)$$
 
 e2e-postgres: build build-devices clients $(GOTESTSUM) ## the stores and the main job on a PostgreSQL server of their own
 	$(GO) build -o .cache/e2e/ ./e2e/withpostgres
