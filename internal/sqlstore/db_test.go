@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -131,6 +132,57 @@ func aFailedStatementUndoesItsOwnWriteOnly(t *testing.T, cfg Config) {
 			t.Errorf("%s = %q, %v, want %q", name, v, err, want)
 		}
 	}
+}
+
+// A service's own error undoes what came before it, however that was written.
+func TestARefusedWriteIsUndone(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, cfg Config) {
+		t.Helper()
+		d := openWith(t, cfg)
+		if err := d.write(t.Context(), set("a", "1")); err != nil {
+			t.Fatal(err)
+		}
+		refusal := iot.Errorf(iot.KindConflict, "setting", "no")
+		var name string
+		for what, fn := range map[string]func(x *tx) error{
+			"row": func(x *tx) error {
+				return x.queryRow("DELETE FROM settings WHERE name = 'a' RETURNING name").Scan(&name)
+			},
+			"rows": func(x *tx) error {
+				rows, err := x.query("DELETE FROM settings WHERE name = 'a' RETURNING name")
+				if err != nil {
+					return err
+				}
+				for rows.Next() {
+				}
+				return errors.Join(rows.Err(), rows.Close())
+			},
+			"exec": set("b", "1"),
+		} {
+			var wg sync.WaitGroup
+			for i := range 10 { // some of them in one batch
+				wg.Go(func() {
+					if i > 0 {
+						if err := d.write(t.Context(), set(fmt.Sprint(what, i), "1")); err != nil {
+							t.Error(err)
+						}
+						return
+					}
+					err := d.write(t.Context(), func(x *tx) error { return cmp.Or(fn(x), error(refusal)) })
+					if !errors.Is(err, refusal) {
+						t.Errorf("%s: %v", what, err)
+					}
+				})
+			}
+			wg.Wait()
+			for name, want := range map[string]string{"a": "1", "b": "", what + "1": "1", what + "9": "1"} {
+				if v, err := d.Setting(t.Context(), name); err != nil || v != want {
+					t.Errorf("%s: %s = %q, %v, want %q", what, name, v, err, want)
+				}
+			}
+		}
+	})
 }
 
 func TestFixedSettingsStayFixedAcrossStarts(t *testing.T) {

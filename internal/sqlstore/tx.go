@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
 )
@@ -16,7 +17,18 @@ const maxBatch = 256
 type tx struct {
 	*conn
 	changes []iot.Change
-	wrote   bool
+	wrote   bool // so that failing now would leave something to undo
+}
+
+// query marks what may change something: a DELETE with RETURNING.
+func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
+	t.wrote = t.wrote || !strings.HasPrefix(query, "SELECT")
+	return t.conn.query(query, args...)
+}
+
+func (t *tx) queryRow(query string, args ...any) row {
+	t.wrote = t.wrote || !strings.HasPrefix(query, "SELECT")
+	return t.conn.queryRow(query, args...)
 }
 
 func (t *tx) exec(query string, args ...any) (sql.Result, error) {
