@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/iot"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/sekisho-iot/sekisho/e2e/process"
 )
@@ -53,7 +54,7 @@ func TestPostgresAway(t *testing.T) {
 	}
 	for range 3 {
 		before := len(things(t, s))
-		for len(things(t, s)) < before+50 { //nolint:revive // until there is a load
+		for len(things(t, s)) < before+50 { // until there is a load
 		}
 		check(t, pg.Crash())
 		check(t, pg.Start(t.Context()))
@@ -107,6 +108,35 @@ again:
 		}
 	}
 	return names
+}
+
+// TestPostgresTLS speaks to a database server by TLS as the URL says.
+func TestPostgresTLS(t *testing.T) {
+	t.Parallel()
+	pg, err := process.StartPostgres(t.Context())
+	check(t, err)
+	t.Cleanup(func() { check(t, pg.Close()) })
+	secure := strings.Replace(pg.URL, "sslmode=disable", "sslmode=verify-full", 1)
+	s := start(t, "--database", secure+"&sslrootcert="+pg.CA)
+	check(t, second(s.iot.CreateThing(t.Context(), &iot.CreateThingInput{ThingName: new("pump")})))
+	c, err := pgx.Connect(t.Context(), pg.URL)
+	check(t, err)
+	defer c.Close(t.Context()) //nolint:errcheck // it has done its work
+	var plain, tls int
+	check(t, c.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE NOT ssl), count(*) FILTER (WHERE ssl)
+		FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'sekisho'`).Scan(&plain, &tls))
+	if plain != 0 || tls < 2 {
+		t.Errorf("%d sessions in the clear, %d by TLS", plain, tls)
+	}
+	bin, err := process.Binary()
+	check(t, err)
+	// Our own root CA did not issue the certificate of the database server.
+	_, stderr, err := try(t, t.TempDir(), process.CleanEnv(), bin,
+		process.Args(filepath.Join(t.TempDir(), "data"), "--database", secure+"&sslrootcert="+s.Env["SEKISHO_ROOT_CA"])...)
+	wantExit(t, err, 1)
+	if !strings.Contains(stderr, "certificate signed by unknown authority") || strings.Contains(stderr, "only-for-tests") {
+		t.Errorf("the message is %q", stderr)
+	}
 }
 
 // TestMigrateCommand takes a data folder to PostgreSQL and back with the command.

@@ -16,7 +16,7 @@ func serve(ctx context.Context, t *cli.Terminal, args []string) error {
 	fs := cli.NewFlags(t, "serve", "", "Runs the server until it is told to stop (SIGTERM or Ctrl-C).")
 	logFormat := ""
 	fs.StringVar(&o.Data, "data", o.Data, "`folder` that holds everything Sekisho keeps; made 0700")
-	fs.StringVar(&o.Database, "database", "", "postgres `URL`; without it SQLite in the data folder")
+	fs.StringVar(&o.Database, "database", "", "postgres `URL`, better given as SEKISHO_DATABASE since every user of a machine sees arguments; without it SQLite in the data folder")
 	fs.StringVar(&o.APIListen, "api-listen", o.APIListen, "`address` of the AWS APIs and S3, HTTP and HTTPS on the same port; empty turns it off")
 	fs.StringVar(&o.MQTTListen, "mqtt-listen", o.MQTTListen, "`address` of MQTT over mutual TLS; empty turns it off")
 	fs.StringVar(&o.DeviceHTTPSListen, "device-https-listen", o.DeviceHTTPSListen, "`address` of the credential provider, and of MQTT by ALPN x-amzn-mqtt-ca")

@@ -3,9 +3,15 @@ package process
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -24,6 +30,7 @@ import (
 // Postgres is a running PostgreSQL server of our own, in a folder of its own.
 type Postgres struct {
 	URL string // of its superuser, with the password
+	CA  string // the file with the certificate that it presents by TLS
 
 	dir  string
 	cred *syscall.Credential
@@ -80,13 +87,22 @@ func (p *Postgres) init(ctx context.Context) error {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, out)
 	}
+	p.CA = filepath.Join(dir, "server.crt")
+	key := filepath.Join(dir, "server.key")
+	certPEM, keyPEM, err := selfSigned()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(p.write(p.CA, certPEM), p.write(key, keyPEM)); err != nil {
+		return err
+	}
 	port, err := freePort()
 	if err != nil {
 		return err
 	}
 	p.URL = fmt.Sprintf("postgres://sekisho:%s@127.0.0.1:%d/postgres?sslmode=disable", password, port)
 	p.cmd = exec.Command(filepath.Join(bin, "postgres"), "-D", filepath.Join(dir, "cluster"), "-h", "127.0.0.1", "-p", strconv.Itoa(port), //nolint:gosec,noctx // ended by Stop
-		"-c", "unix_socket_directories=", "-c", "max_connections=600", "-c", "shared_buffers=64MB")
+		"-c", "unix_socket_directories=", "-c", "ssl=on", "-c", "ssl_cert_file="+p.CA, "-c", "ssl_key_file="+key, "-c", "max_connections=600", "-c", "shared_buffers=64MB")
 	return nil
 }
 
@@ -212,6 +228,27 @@ func PostgresSchema(ctx context.Context, url, name string) (string, error) {
 		separator = "&"
 	}
 	return url + separator + "search_path=" + name, nil
+}
+
+// selfSigned makes a certificate for 127.0.0.1 and its key.
+func selfSigned() (certPEM, keyPEM string, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return "", "", fmt.Errorf("postgres: %w", err)
+	}
+	template := x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().AddDate(1, 0, 0), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	cert, err1 := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
+	der, err2 := x509.MarshalPKCS8PrivateKey(key)
+	if err := errors.Join(err1, err2); err != nil {
+		return "", "", fmt.Errorf("postgres: %w", err)
+	}
+	encode := func(kind string, b []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}))
+	}
+	return encode("CERTIFICATE", cert), encode("PRIVATE KEY", der), nil
 }
 
 func freePort() (int, error) {
