@@ -128,7 +128,7 @@ func (d *DB) writeLoop(ctx context.Context) {
 // each one is tried alone, so that only the one at fault sees the failure.
 func (d *DB) runBatch(ctx context.Context, batch []*request) {
 	err := d.commitSurely(ctx, batch)
-	if err != nil && len(batch) > 1 && !d.isLost() {
+	if err != nil && len(batch) > 1 && !d.isLost() && !errors.Is(err, ErrUnknownOutcome) {
 		for _, r := range batch {
 			r.t.changes = nil
 			r.err = d.commitSurely(ctx, []*request{r})
