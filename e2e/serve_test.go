@@ -137,7 +137,7 @@ func TestServeLifecycle(t *testing.T) {
 	}
 	bin, err := process.Binary()
 	check(t, err)
-	_, stderr, err := try(t, t.TempDir(), process.CleanEnv(), bin, process.Args(s.Dir, "--region", "eu-west-1")...)
+	_, stderr, err := try(t, t.TempDir(), process.CleanEnv(), bin, append(s.Args(), "--region", "eu-west-1")...)
 	wantExit(t, err, 2)
 	if !strings.Contains(stderr, region) {
 		t.Errorf("another region: %q does not name the first", stderr)

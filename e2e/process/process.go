@@ -244,6 +244,9 @@ func (s *Server) Running() bool {
 	}
 }
 
+// Args are the arguments that the server was started with.
+func (s *Server) Args() []string { return slices.Clone(s.args) }
+
 // PID is the process id of the server that runs, or ran last.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
