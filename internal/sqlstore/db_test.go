@@ -154,7 +154,7 @@ func TestARefusedWriteIsUndone(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				defer rows.Close() //nolint:errcheck // Err says it
+				defer rows.Close()
 				for rows.Next() {
 				}
 				return rows.Err()
