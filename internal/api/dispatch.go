@@ -99,6 +99,9 @@ func decode(c *Call, binding *awsapi.Binding, params awsapi.PathParams, body []b
 // run authorises the call, makes it and writes its answer.
 func (h *Handler) run(ctx context.Context, c *Call, binding *awsapi.Binding, row *Operation, in any) error {
 	c.keys.init(c)
+	if err := admitSession(c); err != nil {
+		return err
+	}
 	if err := c.authorize(ctx, row, in); err != nil {
 		return err
 	}

@@ -87,9 +87,10 @@ func newIAMServer(t *testing.T) *iamServer {
 	svc.Store(s)
 	noError(t, s.EnsureAdmin(t.Context(), adminID, adminSecret))
 	cfg := sts.Config{Account: iotAccount, Region: "us-east-1", Keys: ring, Directory: directory{s}, Devices: directory{s}, Now: time.Now}
+	auth := sts.NewAuthenticator(cfg)
 	h, err := api.New(api.Options{
-		Services:      []api.Service{api.IAM(s), api.STS(sts.NewAssumer(cfg, log))},
-		Authenticator: sts.NewAuthenticator(cfg), Account: iotAccount, Region: "us-east-1",
+		Services:      []api.Service{api.IAM(s), api.STS(sts.NewAssumer(cfg, log), auth)},
+		Authenticator: auth, Account: iotAccount, Region: "us-east-1",
 		Logger: log, Now: time.Now, Rand: rand.Reader,
 	})
 	noError(t, err)
@@ -430,4 +431,67 @@ func TestSTSRows(t *testing.T) {
 	stolen := awssts.NewFromConfig(s.config(adminID, adminSecret, *got.Credentials.SessionToken))
 	_, err = stolen.GetCallerIdentity(ctx, &awssts.GetCallerIdentityInput{})
 	wantCode(t, err, "InvalidClientTokenId", 403)
+}
+
+// The sessions of users: what they are, and what AWS keeps them from.
+func TestUserSessions(t *testing.T) {
+	t.Parallel()
+	s := newIAMServer(t)
+	ctx := t.Context()
+	admin := s.admin()
+	_, err := admin.CreateUser(ctx, &awsiam.CreateUserInput{UserName: new("bob")})
+	noError(t, err)
+	_, err = admin.PutUserPolicy(ctx, &awsiam.PutUserPolicyInput{UserName: new("bob"), PolicyName: new("p"), PolicyDocument: new(
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["iam:*","sts:AssumeRole","sts:GetAccessKeyInfo"],"Resource":"*"},
+		{"Effect":"Allow","Action":"sts:GetFederationToken","Resource":"arn:aws:sts::*:federated-user/guest-*"},
+		{"Effect":"Allow","Action":"sts:TagSession","Resource":"*","Condition":{"ForAllValues:StringEquals":{"aws:TagKeys":["team"]}}}]}`)})
+	noError(t, err)
+	_, err = admin.CreateRole(ctx, &awsiam.CreateRoleInput{RoleName: new("r"), AssumeRolePolicyDocument: new(accountTrust)})
+	noError(t, err)
+	k, err := admin.CreateAccessKey(ctx, &awsiam.CreateAccessKeyInput{UserName: new("bob")})
+	noError(t, err)
+	bob := awssts.NewFromConfig(s.config(*k.AccessKey.AccessKeyId, *k.AccessKey.SecretAccessKey, ""))
+	got, err := bob.GetSessionToken(ctx, &awssts.GetSessionTokenInput{})
+	noError(t, err)
+	cfg := s.config(*got.Credentials.AccessKeyId, *got.Credentials.SecretAccessKey, *got.Credentials.SessionToken)
+	session := awssts.NewFromConfig(cfg)
+	me, err := session.GetCallerIdentity(ctx, &awssts.GetCallerIdentityInput{})
+	noError(t, err)
+	if *me.Arn != accountARN+"user/bob" {
+		t.Errorf("the session is %s", *me.Arn)
+	}
+	_, err = session.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: new(accountARN + "role/r"), RoleSessionName: new("work")})
+	noError(t, err)
+	_, err = session.GetSessionToken(ctx, &awssts.GetSessionTokenInput{})
+	wantCode(t, err, "AccessDenied", 403)
+	_, err = session.GetAccessKeyInfo(ctx, &awssts.GetAccessKeyInfoInput{AccessKeyId: k.AccessKey.AccessKeyId})
+	wantCode(t, err, "AccessDenied", 403)
+	_, err = awsiam.NewFromConfig(cfg).ListUsers(ctx, &awsiam.ListUsersInput{})
+	wantCode(t, err, "InvalidClientTokenId", 403)
+	_, err = bob.GetSessionToken(ctx, &awssts.GetSessionTokenInput{SerialNumber: new("arn:aws:iam::" + iotAccount + ":mfa/x"), TokenCode: new("123456")})
+	wantCode(t, err, "AccessDenied", 403)
+	for _, id := range []*string{k.AccessKey.AccessKeyId, got.Credentials.AccessKeyId} {
+		info, err := bob.GetAccessKeyInfo(ctx, &awssts.GetAccessKeyInfoInput{AccessKeyId: id})
+		noError(t, err)
+		if *info.Account != iotAccount {
+			t.Errorf("%s is of %s", *id, *info.Account)
+		}
+	}
+	_, err = bob.GetAccessKeyInfo(ctx, &awssts.GetAccessKeyInfoInput{AccessKeyId: new("AKIAUNKNOWNUNKNOWN22")})
+	wantCode(t, err, "ValidationError", 400)
+
+	guest, err := bob.GetFederationToken(ctx, &awssts.GetFederationTokenInput{Name: new("guest-1"), Tags: []ststypes.Tag{{Key: new("team"), Value: new("blue")}}})
+	noError(t, err)
+	if *guest.FederatedUser.Arn != "arn:aws:sts::"+iotAccount+":federated-user/guest-1" || *guest.FederatedUser.FederatedUserId != iotAccount+":guest-1" {
+		t.Errorf("the guest is %+v", guest.FederatedUser)
+	}
+	_, err = bob.GetFederationToken(ctx, &awssts.GetFederationTokenInput{Name: new("other")})
+	wantCode(t, err, "AccessDenied", 403)
+	_, err = bob.GetFederationToken(ctx, &awssts.GetFederationTokenInput{Name: new("guest-1"), Tags: []ststypes.Tag{{Key: new("x"), Value: new("y")}}})
+	wantCode(t, err, "AccessDenied", 403)
+	cfg = s.config(*guest.Credentials.AccessKeyId, *guest.Credentials.SecretAccessKey, *guest.Credentials.SessionToken)
+	_, err = awsiam.NewFromConfig(cfg).ListUsers(ctx, &awsiam.ListUsersInput{})
+	wantCode(t, err, "InvalidClientTokenId", 403)
+	_, err = awssts.NewFromConfig(cfg).AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: new(accountARN + "role/r"), RoleSessionName: new("work")})
+	wantCode(t, err, "AccessDenied", 403)
 }

@@ -114,7 +114,8 @@ type Request struct {
 }
 
 // Principal is who asks. ARN is that of the user, of the role session, of the
-// federated user or of the account root; RoleARN is set for role sessions.
+// federated user or of the account root; RoleARN is what is behind a session:
+// the role, or the user or root that federated.
 // A service or a web identity that assumes a role has only Service or Federated.
 type Principal struct {
 	Account, ARN, RoleARN, UserID, Service, Federated string

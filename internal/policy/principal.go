@@ -154,7 +154,7 @@ func (ps *principals) names(p *Principal) reach {
 			p.Federated != "" && slices.Contains(ps.federated, p.Federated),
 			!session && slices.Contains(ps.ids, p.UserID):
 			return reachDirectly
-		case p.RoleARN != "" && slices.Contains(ps.roles, p.RoleARN),
+		case p.RoleARN != "" && (slices.Contains(ps.roles, p.RoleARN) || slices.Contains(ps.callers, p.RoleARN)),
 			session && slices.Contains(ps.ids, role):
 			return reachRole
 		}
@@ -179,7 +179,7 @@ func (ps *principals) listsAll(p *Principal) bool {
 	}
 	role, _, session := strings.Cut(p.UserID, ":")
 	named := slices.Contains(ps.callers, p.ARN) || slices.Contains(ps.ids, p.UserID) || strings.HasSuffix(p.ARN, ":root")
-	roled := p.RoleARN == "" || slices.Contains(ps.roles, p.RoleARN) || session && slices.Contains(ps.ids, role)
+	roled := p.RoleARN == "" || slices.Contains(ps.roles, p.RoleARN) || slices.Contains(ps.callers, p.RoleARN) || session && slices.Contains(ps.ids, role)
 	return named && roled && slices.Contains(ps.accounts, p.Account)
 }
 

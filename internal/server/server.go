@@ -206,7 +206,7 @@ func (s *Server) openFronts(r *rooms) error {
 			api.IoTData(s.broker),
 			api.IoT(r.things, r.certificates, r.aliases, s.deviceEndpoint),
 			api.IAM(r.identities),
-			api.STS(sts.NewAssumer(r.tokens, o.Logger)),
+			api.STS(sts.NewAssumer(r.tokens, o.Logger), r.sessions),
 			api.S3(r.objects),
 			api.Sekisho(s.info, &api.Explainer{Registry: r.things, Certificates: r.certificates, Sessions: r.sessions, S3: r.objects},
 				&api.Uploads{Ledger: s.ledger, Door: s.db.Uploads(), Aliases: r.aliases, S3: r.objects}),

@@ -215,6 +215,48 @@ func TestSecurityRule4_ReactivatedKey(t *testing.T) {
 	must(t, put(t, s.S3As(assume(t, s, user, "first")), "x"))
 }
 
+// A session of GetSessionToken or GetFederationToken, and a role assumed with
+// one, are nothing without their own keys, and end with the key at the root.
+func TestSecurityRule4_UserSessions(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	s.Fleet()
+	ctx := t.Context()
+	s.NewRole("first", trustAccount, everything)
+	user := s.NewUser("ann", everything)
+	c := sts.NewFromConfig(s.Config(user))
+	own, err := c.GetSessionToken(ctx, &sts.GetSessionTokenInput{})
+	must(t, err)
+	guest, err := c.GetFederationToken(ctx, &sts.GetFederationTokenInput{Name: aws.String("guest"), Policy: aws.String(everything)})
+	must(t, err)
+	session := credentials.NewStaticCredentialsProvider(*own.Credentials.AccessKeyId, *own.Credentials.SecretAccessKey, *own.Credentials.SessionToken)
+	federated := credentials.NewStaticCredentialsProvider(*guest.Credentials.AccessKeyId, *guest.Credentials.SecretAccessKey, *guest.Credentials.SessionToken)
+	derived := assume(t, s, session, "first")
+	all := []aws.CredentialsProvider{session, federated, derived}
+	for _, p := range all {
+		must(t, put(t, s.S3As(p), "x"))
+	}
+	// Each token with each other key, and with the user's own.
+	for i, p := range append(all, user) {
+		for j, q := range all {
+			if i == j {
+				continue
+			}
+			k, token := retrieve(t, p), retrieve(t, q).SessionToken
+			mixed := credentials.NewStaticCredentialsProvider(k.AccessKeyID, k.SecretAccessKey, token)
+			wantCode(t, put(t, s.S3As(mixed), "x"), "InvalidToken")
+		}
+	}
+	id := retrieve(t, user).AccessKeyID
+	for _, status := range []iamtypes.StatusType{iamtypes.StatusTypeInactive, iamtypes.StatusTypeActive} {
+		_, err := s.IAM.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: aws.String("ann"), AccessKeyId: &id, Status: status})
+		must(t, err)
+		for _, p := range all {
+			wantCode(t, put(t, s.S3As(p), "x"), "AccessDenied")
+		}
+	}
+}
+
 // stalled is a body that begins, tells, and waits for leave to end.
 type stalled struct {
 	begun, resume chan struct{}

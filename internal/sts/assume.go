@@ -66,6 +66,9 @@ func (a *Assumer) AssumeRole(ctx context.Context, caller *Identity, request poli
 	if err := checkAssume(&in); err != nil {
 		return AssumedRole{}, err
 	}
+	if caller.Kind == FederatedSession {
+		return AssumedRole{}, a.denied(ctx, caller, assumeRole, in.RoleARN, "federated users may not assume roles")
+	}
 	tags, err := mergeTags(caller, in.Tags, in.TransitiveTagKeys)
 	if err != nil {
 		return AssumedRole{}, err
@@ -78,7 +81,7 @@ func (a *Assumer) AssumeRole(ctx context.Context, caller *Identity, request poli
 	if err != nil {
 		return AssumedRole{}, err
 	}
-	if err := a.checkPolicies(ctx, &in); err != nil {
+	if err := a.checkPolicies(ctx, in.Policy, in.PolicyARNs); err != nil {
 		return AssumedRole{}, err
 	}
 	now := a.cfg.Now().Unix()
@@ -111,7 +114,9 @@ func (c *claims) descend(caller *Identity) {
 		return
 	}
 	c.Derived = true
-	c.Parents = append(append(make([]string, 0, len(p.Parents)+1), p.Parents...), p.RoleID)
+	if c.Parents = p.Parents; p.RoleID != "" {
+		c.Parents = append(append(make([]string, 0, len(p.Parents)+1), p.Parents...), p.RoleID)
+	}
 	c.KeyID, c.KeyEpoch, c.UserID = p.KeyID, p.KeyEpoch, p.UserID
 	c.Certificate, c.Epoch = p.Certificate, p.Epoch
 	c.ThingName, c.ThingID, c.ThingType, c.Incarnation = p.ThingName, p.ThingID, p.ThingType, p.Incarnation
@@ -123,7 +128,7 @@ func duration(caller *Identity, in *AssumeRoleInput, role *Role) (int, error) {
 	if in.DurationSeconds != nil {
 		seconds = *in.DurationSeconds
 	}
-	if caller.session != nil && seconds > maxChained {
+	if caller.Kind == RoleSession && seconds > maxChained {
 		return 0, invalid("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining")
 	}
 	if time.Duration(seconds)*time.Second > role.MaxSessionDuration {
@@ -185,13 +190,13 @@ func (a *Assumer) denied(ctx context.Context, caller *Identity, action, resource
 }
 
 // checkPolicies compiles the session policy and finds the managed ones.
-func (a *Assumer) checkPolicies(ctx context.Context, in *AssumeRoleInput) error {
-	if in.Policy != "" {
-		if _, err := policy.Compile(policy.Identity, sessionPolicyName, []byte(in.Policy)); err != nil {
+func (a *Assumer) checkPolicies(ctx context.Context, doc string, arns []string) error {
+	if doc != "" {
+		if _, err := policy.Compile(policy.Identity, sessionPolicyName, []byte(doc)); err != nil {
 			return err
 		}
 	}
-	for _, arn := range in.PolicyARNs {
+	for _, arn := range arns {
 		_, err := a.cfg.Directory.ManagedPolicy(ctx, arn)
 		if iot.IsKind(err, iot.KindNotFound) {
 			return invalid("Policy %s does not exist or is not attachable.", clip(arn))
@@ -212,6 +217,19 @@ func constraint(value, member, format string, args ...any) error {
 		clip(value), member, fmt.Sprintf(format, args...))
 }
 
+// checkPassed judges the sizes of what may be passed to a session.
+func checkPassed(doc string, arns []string, tags []Tag) error {
+	switch {
+	case utf8.RuneCountInString(doc) > maxSessionPolicy:
+		return constraint(doc, "policy", "have length less than or equal to %d", maxSessionPolicy)
+	case len(arns) > maxSessionARNs:
+		return constraint(fmt.Sprint(len(arns)), "policyArns", "have length less than or equal to %d", maxSessionARNs)
+	case len(tags) > maxSessionTags:
+		return constraint(fmt.Sprint(len(tags)), "tags", "have length less than or equal to %d", maxSessionTags)
+	}
+	return nil
+}
+
 // checkAssume judges the request's grammar.
 func checkAssume(in *AssumeRoleInput) error {
 	switch {
@@ -221,14 +239,11 @@ func checkAssume(in *AssumeRoleInput) error {
 		return constraint(in.RoleARN, "roleArn", "have length greater than or equal to 20")
 	case len(in.RoleARN) > 2048:
 		return constraint(in.RoleARN, "roleArn", "have length less than or equal to 2048")
-	case utf8.RuneCountInString(in.Policy) > maxSessionPolicy:
-		return constraint(in.Policy, "policy", "have length less than or equal to %d", maxSessionPolicy)
-	case len(in.PolicyARNs) > maxSessionARNs:
-		return constraint(fmt.Sprint(len(in.PolicyARNs)), "policyArns", "have length less than or equal to %d", maxSessionARNs)
-	case len(in.Tags) > maxSessionTags:
-		return constraint(fmt.Sprint(len(in.Tags)), "tags", "have length less than or equal to %d", maxSessionTags)
 	case len(in.TransitiveTagKeys) > maxSessionTags:
 		return constraint(fmt.Sprint(len(in.TransitiveTagKeys)), "transitiveTagKeys", "have length less than or equal to %d", maxSessionTags)
+	}
+	if err := checkPassed(in.Policy, in.PolicyARNs, in.Tags); err != nil {
+		return err
 	}
 	if p, err := iot.ParseARN(in.RoleARN); err != nil || p.Service != "iam" || !strings.HasPrefix(p.Resource, "role/") {
 		return invalid("%s is invalid", clip(in.RoleARN))

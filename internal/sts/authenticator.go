@@ -52,7 +52,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, accessKeyID, sessionTo
 	if err != nil {
 		return nil, err
 	}
-	return a.keyIdentity(&k), nil
+	return keyIdentity(&k, string(a.cfg.Account)), nil
 }
 
 func unknownKey(why string) error {
@@ -72,9 +72,9 @@ func (a *Authenticator) longTerm(ctx context.Context, id string) (AccessKey, err
 	return k, nil
 }
 
-func (a *Authenticator) keyIdentity(k *AccessKey) *Identity {
+func keyIdentity(k *AccessKey, account string) *Identity {
 	i := &Identity{
-		Principal: policy.Principal{Account: string(a.cfg.Account), ARN: k.UserARN, UserID: k.UserID},
+		Principal: policy.Principal{Account: account, ARN: k.UserARN, UserID: k.UserID},
 		Grants: policy.Grants{
 			Root: k.Root, Identity: k.Identity,
 			Boundary: k.Boundary, HasBoundary: k.HasBoundary,
@@ -83,12 +83,12 @@ func (a *Authenticator) keyIdentity(k *AccessKey) *Identity {
 		SecretAccessKey: k.Secret,
 		who: holder{
 			userID: k.UserID, userName: k.UserName, principalARN: k.UserARN,
-			account: string(a.cfg.Account), principalType: "User", keyEpoch: k.Epoch, tags: k.Tags,
+			account: account, principalType: "User", keyEpoch: k.Epoch, tags: k.Tags,
 		},
 	}
 	if k.Root {
-		i.Principal.UserID = string(a.cfg.Account)
-		i.who.userID, i.who.principalType = string(a.cfg.Account), "Account"
+		i.Principal.UserID = account
+		i.who.userID, i.who.principalType = account, "Account"
 	}
 	return i
 }
@@ -106,16 +106,16 @@ func (a *Authenticator) authenticateSession(ctx context.Context, accessKeyID, to
 	if err := checkPairing(c, accessKeyID, now); err != nil {
 		return nil, err
 	}
-	role, err := a.standing(ctx, c, now)
+	on, err := a.standing(ctx, c, now)
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSession(c, k, &role, a.cfg.Account)
+	s, err := newSession(c, k, &on, a.cfg.Account)
 	if err != nil {
 		return nil, &iot.Error{Kind: iot.KindBadToken, Resource: "session", Message: badTokenMessage, Err: err}
 	}
 	a.open.put(token, s)
-	return a.identity(ctx, s, &role)
+	return a.identity(ctx, s, &on)
 }
 
 // judge returns the identity of an opened session if all of it still holds.
@@ -126,19 +126,19 @@ func (a *Authenticator) judge(ctx context.Context, s *session, accessKeyID strin
 	if err := checkPairing(s.claims, accessKeyID, now); err != nil {
 		return nil, err
 	}
-	role, err := a.standing(ctx, s.claims, now)
+	on, err := a.standing(ctx, s.claims, now)
 	if err != nil {
 		return nil, err
 	}
-	return a.identity(ctx, s, &role)
+	return a.identity(ctx, s, &on)
 }
 
-func (a *Authenticator) identity(ctx context.Context, s *session, role *Role) (*Identity, error) {
+func (a *Authenticator) identity(ctx context.Context, s *session, on *basis) (*Identity, error) {
 	policies, err := a.sessionPolicies(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	return s.identity(role, policies), nil
+	return s.identity(on, policies), nil
 }
 
 // checkPairing accepts a token with the key that it was handed out with, until it expires.
@@ -177,11 +177,11 @@ func (a *Authenticator) sessionPolicies(ctx context.Context, s *session) (policy
 // look at the expiry.
 func (a *Authenticator) Recheck(ctx context.Context, i *Identity) (*Identity, error) {
 	if i.session != nil {
-		role, err := a.standing(ctx, i.session.claims, a.cfg.Now())
+		on, err := a.standing(ctx, i.session.claims, a.cfg.Now())
 		if err != nil {
 			return nil, err
 		}
-		return a.identity(ctx, i.session, &role)
+		return a.identity(ctx, i.session, &on)
 	}
 	k, err := a.longTerm(ctx, i.AccessKeyID)
 	if iot.IsKind(err, iot.KindUnknownKey) {
@@ -193,7 +193,7 @@ func (a *Authenticator) Recheck(ctx context.Context, i *Identity) (*Identity, er
 	if k.UserARN != i.Principal.ARN || !k.Root && k.UserID != i.Principal.UserID {
 		return nil, revoked("the access key is another user's")
 	}
-	return a.keyIdentity(&k), nil
+	return keyIdentity(&k, string(a.cfg.Account)), nil
 }
 
 func revoked(why string) error {
@@ -201,39 +201,48 @@ func revoked(why string) error {
 }
 
 // standing judges everything that a session hangs on, all of it in memory, and
-// returns its role.
-func (a *Authenticator) standing(ctx context.Context, c *claims, now time.Time) (Role, error) {
-	r, err := a.stands(ctx, c, now)
+// returns what it stands on.
+func (a *Authenticator) standing(ctx context.Context, c *claims, now time.Time) (basis, error) {
+	on, err := a.stands(ctx, c, now)
 	if known, ok := errors.AsType[*iot.Error](err); ok && known.Kind == iot.KindDenied {
 		err = revoked(fmt.Sprintf("%v (session %s of role %s, thing %q)", known.Err, c.SessionName, c.RoleID, c.ThingName))
 	}
-	return r, err
+	return on, err
 }
 
-func (a *Authenticator) stands(ctx context.Context, c *claims, now time.Time) (Role, error) {
+func (a *Authenticator) stands(ctx context.Context, c *claims, now time.Time) (on basis, err error) {
 	if c.Certificate != "" {
 		if err := a.deviceStanding(ctx, c, now); err != nil {
-			return Role{}, err
+			return on, err
 		}
 	}
 	if c.KeyID != "" {
-		k, err := a.longTerm(ctx, c.KeyID)
-		if iot.IsKind(err, iot.KindUnknownKey) || err == nil && k.UserID != c.UserID {
-			return Role{}, revoked("the access key that the session was made with was deleted or deactivated")
-		}
-		if err != nil {
-			return Role{}, err
-		}
-		if k.Epoch != c.KeyEpoch {
-			return Role{}, revoked("the access key that the session was made with was deactivated since")
+		if on.key, err = a.keyStanding(ctx, c); err != nil {
+			return on, err
 		}
 	}
 	for _, id := range c.Parents {
 		if _, err := a.role(ctx, id); err != nil {
-			return Role{}, err
+			return on, err
 		}
 	}
-	return a.role(ctx, c.RoleID)
+	if c.RoleID == "" {
+		return on, nil
+	}
+	on.role, err = a.role(ctx, c.RoleID)
+	return on, err
+}
+
+// keyStanding judges the long-term key at the beginning of a session.
+func (a *Authenticator) keyStanding(ctx context.Context, c *claims) (AccessKey, error) {
+	k, err := a.longTerm(ctx, c.KeyID)
+	if iot.IsKind(err, iot.KindUnknownKey) || err == nil && k.UserID != c.UserID {
+		return k, revoked("the access key that the session was made with was deleted or deactivated")
+	}
+	if err == nil && k.Epoch != c.KeyEpoch {
+		err = revoked("the access key that the session was made with was deactivated since")
+	}
+	return k, err
 }
 
 func (a *Authenticator) role(ctx context.Context, id string) (Role, error) {

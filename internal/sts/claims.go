@@ -17,9 +17,10 @@ import (
 // claims are what a session token says.
 type claims struct {
 	AccessKeyID string // ASIA and 16 characters
-	RoleID      string
-	SessionName string
-	Issued      int64 // Unix seconds
+	RoleID      string // "" for the sessions of a user or of the account root
+	Federated   bool   // of GetFederationToken
+	SessionName string // of a role session; the name of a federated user
+	Issued      int64  // Unix seconds
 	Expires     int64
 
 	// The device that the session, or the one it was derived from, was issued to.
@@ -58,6 +59,7 @@ const (
 	flagCertificate = 1 << iota
 	flagDerived
 	flagDeflated
+	flagFederated
 	flagsKnown = 1<<iota - 1
 )
 
@@ -87,6 +89,9 @@ func (c *claims) encode() ([]byte, error) {
 	}
 	if c.Derived {
 		flags |= flagDerived
+	}
+	if c.Federated {
+		flags |= flagFederated
 	}
 	doc, deflated, err := pack(c.Policy)
 	if err != nil {
@@ -163,6 +168,7 @@ func decodeClaims(b []byte) (*claims, error) {
 		SessionName: d.string(),
 		Issued:      d.int(),
 		Derived:     flags&flagDerived != 0,
+		Federated:   flags&flagFederated != 0,
 	}
 	c.Expires = c.Issued + d.int()
 	if flags&flagCertificate != 0 {
@@ -188,7 +194,7 @@ func decodeClaims(b []byte) (*claims, error) {
 	}
 	c.PolicyARNs = d.list()
 	doc := d.string()
-	if d.bad || len(d.b) != 0 {
+	if d.bad || len(d.b) != 0 || c.RoleID == "" && c.KeyID == "" {
 		return nil, errClaims
 	}
 	var err error

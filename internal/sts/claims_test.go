@@ -16,6 +16,7 @@ func manyClaims() []*claims {
 	id := keyIDText(make([]byte, keyIDBytes))
 	return []*claims{
 		{AccessKeyID: id, RoleID: "AROAABCDEFGHIJKLMNOPQ", SessionName: "s", Issued: 1, Expires: 2},
+		{AccessKeyID: id, Federated: true, SessionName: "guest", Issued: 1, Expires: 2, KeyID: "AKIA1", KeyEpoch: 4, UserID: "AIDA1"},
 		{
 			AccessKeyID: id, RoleID: "AROAABCDEFGHIJKLMNOPQ", SessionName: "s", Issued: 1_800_000_000, Expires: 1_800_003_600,
 			Certificate: iot.CertificateID(strings.Repeat("ab", 32)), Epoch: 3, ThingName: "t", ThingID: "x-y", ThingType: "lamp",

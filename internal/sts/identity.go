@@ -11,6 +11,7 @@ import (
 // Identity is who makes one request and what they were granted. It belongs to
 // that request alone; what it points to is shared and never changes.
 type Identity struct {
+	Kind      Kind
 	Principal policy.Principal
 	Grants    policy.Grants // Root, Identity, Boundary and Session; Resource is for the caller to set
 
@@ -34,6 +35,17 @@ type Identity struct {
 	who     holder   // what Lookup answers from
 	session *session // nil for long-term keys
 }
+
+// Kind says how a caller came to the credentials.
+type Kind uint8
+
+// The kinds of callers.
+const (
+	LongTerm         Kind = iota // an access key of a user or of the account root
+	RoleSession                  // AssumeRole, or the credential provider
+	UserSession                  // GetSessionToken
+	FederatedSession             // GetFederationToken
+)
 
 // Tag is one principal or session tag.
 type Tag struct {

@@ -44,7 +44,8 @@ func (g *generator) build(built []string) error {
 			if io.r == nil {
 				continue
 			}
-			if other, taken := g.types[io.r.Shape]; taken {
+			// Operations may share an answer; each has a type of its own all the same.
+			if other, taken := g.types[io.r.Shape]; taken && !strings.HasSuffix(other, io.suffix) {
 				return fmt.Errorf("%s is both %s and %s%s", io.r.Shape, other, name, io.suffix)
 			}
 			g.types[io.r.Shape], g.top[io.r.Shape] = name+io.suffix, true

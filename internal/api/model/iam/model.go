@@ -21,21 +21,21 @@ var service = awsapi.Service{
 
 var operations = []awsapi.Operation{
 	{Name: "AcceptDelegationRequest", Method: "POST", URI: "/", Status: 200},
-	{Name: "AddClientIDToOpenIDConnectProvider", Method: "POST", URI: "/", Status: 200},
-	{Name: "AddRoleToInstanceProfile", Method: "POST", URI: "/", Status: 200},
-	{Name: "AddUserToGroup", Method: "POST", URI: "/", Status: 200},
+	{Name: "AddClientIDToOpenIDConnectProvider", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeAddClientIDToOpenIDConnectProviderRequest},
+	{Name: "AddRoleToInstanceProfile", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeAddRoleToInstanceProfileRequest},
+	{Name: "AddUserToGroup", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeAddUserToGroupRequest},
 	{Name: "AssociateDelegationRequest", Method: "POST", URI: "/", Status: 200},
-	{Name: "AttachGroupPolicy", Method: "POST", URI: "/", Status: 200},
+	{Name: "AttachGroupPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeAttachGroupPolicyRequest},
 	{Name: "AttachRolePolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeAttachRolePolicyRequest},
 	{Name: "AttachUserPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeAttachUserPolicyRequest},
 	{Name: "ChangePassword", Method: "POST", URI: "/", Status: 200},
 	{Name: "CreateAccessKey", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeCreateAccessKeyRequest, Output: shapeCreateAccessKeyResponse, ResultWrapper: "CreateAccessKeyResult"},
-	{Name: "CreateAccountAlias", Method: "POST", URI: "/", Status: 200},
+	{Name: "CreateAccountAlias", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeCreateAccountAliasRequest},
 	{Name: "CreateDelegationRequest", Method: "POST", URI: "/", Status: 200, ResultWrapper: "CreateDelegationRequestResult"},
-	{Name: "CreateGroup", Method: "POST", URI: "/", Status: 200, ResultWrapper: "CreateGroupResult"},
-	{Name: "CreateInstanceProfile", Method: "POST", URI: "/", Status: 200, ResultWrapper: "CreateInstanceProfileResult"},
+	{Name: "CreateGroup", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeCreateGroupRequest, Output: shapeCreateGroupResponse, ResultWrapper: "CreateGroupResult"},
+	{Name: "CreateInstanceProfile", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeCreateInstanceProfileRequest, Output: shapeCreateInstanceProfileResponse, ResultWrapper: "CreateInstanceProfileResult"},
 	{Name: "CreateLoginProfile", Method: "POST", URI: "/", Status: 200, ResultWrapper: "CreateLoginProfileResult"},
-	{Name: "CreateOpenIDConnectProvider", Method: "POST", URI: "/", Status: 200, ResultWrapper: "CreateOpenIDConnectProviderResult"},
+	{Name: "CreateOpenIDConnectProvider", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeCreateOpenIDConnectProviderRequest, Output: shapeCreateOpenIDConnectProviderResponse, ResultWrapper: "CreateOpenIDConnectProviderResult"},
 	{Name: "CreatePolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeCreatePolicyRequest, Output: shapeCreatePolicyResponse, ResultWrapper: "CreatePolicyResult"},
 	{Name: "CreatePolicyVersion", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeCreatePolicyVersionRequest, Output: shapeCreatePolicyVersionResponse, ResultWrapper: "CreatePolicyVersionResult"},
 	{Name: "CreateRole", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeCreateRoleRequest, Output: shapeCreateRoleResponse, ResultWrapper: "CreateRoleResult"},
@@ -46,13 +46,13 @@ var operations = []awsapi.Operation{
 	{Name: "CreateVirtualMFADevice", Method: "POST", URI: "/", Status: 200, ResultWrapper: "CreateVirtualMFADeviceResult"},
 	{Name: "DeactivateMFADevice", Method: "POST", URI: "/", Status: 200},
 	{Name: "DeleteAccessKey", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDeleteAccessKeyRequest},
-	{Name: "DeleteAccountAlias", Method: "POST", URI: "/", Status: 200},
+	{Name: "DeleteAccountAlias", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDeleteAccountAliasRequest},
 	{Name: "DeleteAccountPasswordPolicy", Method: "POST", URI: "/", Status: 200},
-	{Name: "DeleteGroup", Method: "POST", URI: "/", Status: 200},
-	{Name: "DeleteGroupPolicy", Method: "POST", URI: "/", Status: 200},
-	{Name: "DeleteInstanceProfile", Method: "POST", URI: "/", Status: 200},
+	{Name: "DeleteGroup", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDeleteGroupRequest},
+	{Name: "DeleteGroupPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDeleteGroupPolicyRequest},
+	{Name: "DeleteInstanceProfile", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDeleteInstanceProfileRequest},
 	{Name: "DeleteLoginProfile", Method: "POST", URI: "/", Status: 200},
-	{Name: "DeleteOpenIDConnectProvider", Method: "POST", URI: "/", Status: 200},
+	{Name: "DeleteOpenIDConnectProvider", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDeleteOpenIDConnectProviderRequest},
 	{Name: "DeletePolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDeletePolicyRequest},
 	{Name: "DeletePolicyVersion", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDeletePolicyVersionRequest},
 	{Name: "DeleteRole", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDeleteRoleRequest},
@@ -68,7 +68,7 @@ var operations = []awsapi.Operation{
 	{Name: "DeleteUserPermissionsBoundary", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDeleteUserPermissionsBoundaryRequest},
 	{Name: "DeleteUserPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDeleteUserPolicyRequest},
 	{Name: "DeleteVirtualMFADevice", Method: "POST", URI: "/", Status: 200},
-	{Name: "DetachGroupPolicy", Method: "POST", URI: "/", Status: 200},
+	{Name: "DetachGroupPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDetachGroupPolicyRequest},
 	{Name: "DetachRolePolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDetachRolePolicyRequest},
 	{Name: "DetachUserPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDetachUserPolicyRequest},
 	{Name: "DisableOrganizationsRootCredentialsManagement", Method: "POST", URI: "/", Status: 200, ResultWrapper: "DisableOrganizationsRootCredentialsManagementResult"},
@@ -81,21 +81,21 @@ var operations = []awsapi.Operation{
 	{Name: "GenerateCredentialReport", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GenerateCredentialReportResult"},
 	{Name: "GenerateOrganizationsAccessReport", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GenerateOrganizationsAccessReportResult"},
 	{Name: "GenerateServiceLastAccessedDetails", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GenerateServiceLastAccessedDetailsResult"},
-	{Name: "GetAccessKeyLastUsed", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetAccessKeyLastUsedResult"},
-	{Name: "GetAccountAuthorizationDetails", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetAccountAuthorizationDetailsResult"},
+	{Name: "GetAccessKeyLastUsed", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeGetAccessKeyLastUsedRequest, Output: shapeGetAccessKeyLastUsedResponse, ResultWrapper: "GetAccessKeyLastUsedResult"},
+	{Name: "GetAccountAuthorizationDetails", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeGetAccountAuthorizationDetailsRequest, Output: shapeGetAccountAuthorizationDetailsResponse, ResultWrapper: "GetAccountAuthorizationDetailsResult"},
 	{Name: "GetAccountPasswordPolicy", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetAccountPasswordPolicyResult"},
-	{Name: "GetAccountSummary", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetAccountSummaryResult"},
-	{Name: "GetContextKeysForCustomPolicy", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetContextKeysForCustomPolicyResult"},
-	{Name: "GetContextKeysForPrincipalPolicy", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetContextKeysForPrincipalPolicyResult"},
+	{Name: "GetAccountSummary", Method: "POST", URI: "/", Status: 200, Built: true, Output: shapeGetAccountSummaryResponse, ResultWrapper: "GetAccountSummaryResult"},
+	{Name: "GetContextKeysForCustomPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeGetContextKeysForCustomPolicyRequest, Output: shapeGetContextKeysForPolicyResponse, ResultWrapper: "GetContextKeysForCustomPolicyResult"},
+	{Name: "GetContextKeysForPrincipalPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeGetContextKeysForPrincipalPolicyRequest, Output: shapeGetContextKeysForPolicyResponse, ResultWrapper: "GetContextKeysForPrincipalPolicyResult"},
 	{Name: "GetCredentialReport", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetCredentialReportResult"},
 	{Name: "GetDelegationRequest", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetDelegationRequestResult"},
-	{Name: "GetGroup", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetGroupResult"},
-	{Name: "GetGroupPolicy", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetGroupPolicyResult"},
+	{Name: "GetGroup", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeGetGroupRequest, Output: shapeGetGroupResponse, ResultWrapper: "GetGroupResult"},
+	{Name: "GetGroupPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeGetGroupPolicyRequest, Output: shapeGetGroupPolicyResponse, ResultWrapper: "GetGroupPolicyResult"},
 	{Name: "GetHumanReadableSummary", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetHumanReadableSummaryResult"},
-	{Name: "GetInstanceProfile", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetInstanceProfileResult"},
+	{Name: "GetInstanceProfile", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeGetInstanceProfileRequest, Output: shapeGetInstanceProfileResponse, ResultWrapper: "GetInstanceProfileResult"},
 	{Name: "GetLoginProfile", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetLoginProfileResult"},
 	{Name: "GetMFADevice", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetMFADeviceResult"},
-	{Name: "GetOpenIDConnectProvider", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetOpenIDConnectProviderResult"},
+	{Name: "GetOpenIDConnectProvider", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeGetOpenIDConnectProviderRequest, Output: shapeGetOpenIDConnectProviderResponse, ResultWrapper: "GetOpenIDConnectProviderResult"},
 	{Name: "GetOrganizationsAccessReport", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetOrganizationsAccessReportResult"},
 	{Name: "GetOutboundWebIdentityFederationInfo", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetOutboundWebIdentityFederationInfoResult"},
 	{Name: "GetPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeGetPolicyRequest, Output: shapeGetPolicyResponse, ResultWrapper: "GetPolicyResult"},
@@ -111,22 +111,22 @@ var operations = []awsapi.Operation{
 	{Name: "GetUser", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeGetUserRequest, Output: shapeGetUserResponse, ResultWrapper: "GetUserResult"},
 	{Name: "GetUserPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeGetUserPolicyRequest, Output: shapeGetUserPolicyResponse, ResultWrapper: "GetUserPolicyResult"},
 	{Name: "ListAccessKeys", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListAccessKeysRequest, Output: shapeListAccessKeysResponse, ResultWrapper: "ListAccessKeysResult"},
-	{Name: "ListAccountAliases", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListAccountAliasesResult"},
-	{Name: "ListAttachedGroupPolicies", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListAttachedGroupPoliciesResult"},
+	{Name: "ListAccountAliases", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListAccountAliasesRequest, Output: shapeListAccountAliasesResponse, ResultWrapper: "ListAccountAliasesResult"},
+	{Name: "ListAttachedGroupPolicies", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListAttachedGroupPoliciesRequest, Output: shapeListAttachedGroupPoliciesResponse, ResultWrapper: "ListAttachedGroupPoliciesResult"},
 	{Name: "ListAttachedRolePolicies", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListAttachedRolePoliciesRequest, Output: shapeListAttachedRolePoliciesResponse, ResultWrapper: "ListAttachedRolePoliciesResult"},
 	{Name: "ListAttachedUserPolicies", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListAttachedUserPoliciesRequest, Output: shapeListAttachedUserPoliciesResponse, ResultWrapper: "ListAttachedUserPoliciesResult"},
 	{Name: "ListDelegationRequests", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListDelegationRequestsResult"},
 	{Name: "ListEntitiesForPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListEntitiesForPolicyRequest, Output: shapeListEntitiesForPolicyResponse, ResultWrapper: "ListEntitiesForPolicyResult"},
-	{Name: "ListGroupPolicies", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListGroupPoliciesResult"},
-	{Name: "ListGroups", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListGroupsResult"},
+	{Name: "ListGroupPolicies", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListGroupPoliciesRequest, Output: shapeListGroupPoliciesResponse, ResultWrapper: "ListGroupPoliciesResult"},
+	{Name: "ListGroups", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListGroupsRequest, Output: shapeListGroupsResponse, ResultWrapper: "ListGroupsResult"},
 	{Name: "ListGroupsForUser", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListGroupsForUserRequest, Output: shapeListGroupsForUserResponse, ResultWrapper: "ListGroupsForUserResult"},
-	{Name: "ListInstanceProfileTags", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListInstanceProfileTagsResult"},
-	{Name: "ListInstanceProfiles", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListInstanceProfilesResult"},
+	{Name: "ListInstanceProfileTags", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListInstanceProfileTagsRequest, Output: shapeListInstanceProfileTagsResponse, ResultWrapper: "ListInstanceProfileTagsResult"},
+	{Name: "ListInstanceProfiles", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListInstanceProfilesRequest, Output: shapeListInstanceProfilesResponse, ResultWrapper: "ListInstanceProfilesResult"},
 	{Name: "ListInstanceProfilesForRole", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListInstanceProfilesForRoleRequest, Output: shapeListInstanceProfilesForRoleResponse, ResultWrapper: "ListInstanceProfilesForRoleResult"},
 	{Name: "ListMFADeviceTags", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListMFADeviceTagsResult"},
 	{Name: "ListMFADevices", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListMFADevicesResult"},
-	{Name: "ListOpenIDConnectProviderTags", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListOpenIDConnectProviderTagsResult"},
-	{Name: "ListOpenIDConnectProviders", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListOpenIDConnectProvidersResult"},
+	{Name: "ListOpenIDConnectProviderTags", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListOpenIDConnectProviderTagsRequest, Output: shapeListOpenIDConnectProviderTagsResponse, ResultWrapper: "ListOpenIDConnectProviderTagsResult"},
+	{Name: "ListOpenIDConnectProviders", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListOpenIDConnectProvidersRequest, Output: shapeListOpenIDConnectProvidersResponse, ResultWrapper: "ListOpenIDConnectProvidersResult"},
 	{Name: "ListOrganizationsFeatures", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListOrganizationsFeaturesResult"},
 	{Name: "ListPolicies", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListPoliciesRequest, Output: shapeListPoliciesResponse, ResultWrapper: "ListPoliciesResult"},
 	{Name: "ListPoliciesGrantingServiceAccess", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListPoliciesGrantingServiceAccessResult"},
@@ -146,33 +146,33 @@ var operations = []awsapi.Operation{
 	{Name: "ListUserTags", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListUserTagsRequest, Output: shapeListUserTagsResponse, ResultWrapper: "ListUserTagsResult"},
 	{Name: "ListUsers", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeListUsersRequest, Output: shapeListUsersResponse, ResultWrapper: "ListUsersResult"},
 	{Name: "ListVirtualMFADevices", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ListVirtualMFADevicesResult"},
-	{Name: "PutGroupPolicy", Method: "POST", URI: "/", Status: 200},
+	{Name: "PutGroupPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapePutGroupPolicyRequest},
 	{Name: "PutRolePermissionsBoundary", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapePutRolePermissionsBoundaryRequest},
 	{Name: "PutRolePolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapePutRolePolicyRequest},
 	{Name: "PutUserPermissionsBoundary", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapePutUserPermissionsBoundaryRequest},
 	{Name: "PutUserPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapePutUserPolicyRequest},
 	{Name: "RejectDelegationRequest", Method: "POST", URI: "/", Status: 200},
-	{Name: "RemoveClientIDFromOpenIDConnectProvider", Method: "POST", URI: "/", Status: 200},
-	{Name: "RemoveRoleFromInstanceProfile", Method: "POST", URI: "/", Status: 200},
-	{Name: "RemoveUserFromGroup", Method: "POST", URI: "/", Status: 200},
+	{Name: "RemoveClientIDFromOpenIDConnectProvider", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeRemoveClientIDFromOpenIDConnectProviderRequest},
+	{Name: "RemoveRoleFromInstanceProfile", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeRemoveRoleFromInstanceProfileRequest},
+	{Name: "RemoveUserFromGroup", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeRemoveUserFromGroupRequest},
 	{Name: "ResetServiceSpecificCredential", Method: "POST", URI: "/", Status: 200, ResultWrapper: "ResetServiceSpecificCredentialResult"},
 	{Name: "ResyncMFADevice", Method: "POST", URI: "/", Status: 200},
 	{Name: "SendDelegationToken", Method: "POST", URI: "/", Status: 200},
 	{Name: "SetDefaultPolicyVersion", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeSetDefaultPolicyVersionRequest},
 	{Name: "SetSecurityTokenServicePreferences", Method: "POST", URI: "/", Status: 200},
-	{Name: "SimulateCustomPolicy", Method: "POST", URI: "/", Status: 200, ResultWrapper: "SimulateCustomPolicyResult"},
-	{Name: "SimulatePrincipalPolicy", Method: "POST", URI: "/", Status: 200, ResultWrapper: "SimulatePrincipalPolicyResult"},
-	{Name: "TagInstanceProfile", Method: "POST", URI: "/", Status: 200},
+	{Name: "SimulateCustomPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeSimulateCustomPolicyRequest, Output: shapeSimulatePolicyResponse, ResultWrapper: "SimulateCustomPolicyResult"},
+	{Name: "SimulatePrincipalPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeSimulatePrincipalPolicyRequest, Output: shapeSimulatePolicyResponse, ResultWrapper: "SimulatePrincipalPolicyResult"},
+	{Name: "TagInstanceProfile", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeTagInstanceProfileRequest},
 	{Name: "TagMFADevice", Method: "POST", URI: "/", Status: 200},
-	{Name: "TagOpenIDConnectProvider", Method: "POST", URI: "/", Status: 200},
+	{Name: "TagOpenIDConnectProvider", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeTagOpenIDConnectProviderRequest},
 	{Name: "TagPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeTagPolicyRequest},
 	{Name: "TagRole", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeTagRoleRequest},
 	{Name: "TagSAMLProvider", Method: "POST", URI: "/", Status: 200},
 	{Name: "TagServerCertificate", Method: "POST", URI: "/", Status: 200},
 	{Name: "TagUser", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeTagUserRequest},
-	{Name: "UntagInstanceProfile", Method: "POST", URI: "/", Status: 200},
+	{Name: "UntagInstanceProfile", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeUntagInstanceProfileRequest},
 	{Name: "UntagMFADevice", Method: "POST", URI: "/", Status: 200},
-	{Name: "UntagOpenIDConnectProvider", Method: "POST", URI: "/", Status: 200},
+	{Name: "UntagOpenIDConnectProvider", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeUntagOpenIDConnectProviderRequest},
 	{Name: "UntagPolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeUntagPolicyRequest},
 	{Name: "UntagRole", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeUntagRoleRequest},
 	{Name: "UntagSAMLProvider", Method: "POST", URI: "/", Status: 200},
@@ -182,9 +182,9 @@ var operations = []awsapi.Operation{
 	{Name: "UpdateAccountPasswordPolicy", Method: "POST", URI: "/", Status: 200},
 	{Name: "UpdateAssumeRolePolicy", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeUpdateAssumeRolePolicyRequest},
 	{Name: "UpdateDelegationRequest", Method: "POST", URI: "/", Status: 200},
-	{Name: "UpdateGroup", Method: "POST", URI: "/", Status: 200},
+	{Name: "UpdateGroup", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeUpdateGroupRequest},
 	{Name: "UpdateLoginProfile", Method: "POST", URI: "/", Status: 200},
-	{Name: "UpdateOpenIDConnectProviderThumbprint", Method: "POST", URI: "/", Status: 200},
+	{Name: "UpdateOpenIDConnectProviderThumbprint", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeUpdateOpenIDConnectProviderThumbprintRequest},
 	{Name: "UpdateRole", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeUpdateRoleRequest, Output: shapeUpdateRoleResponse, ResultWrapper: "UpdateRoleResult"},
 	{Name: "UpdateRoleDescription", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeUpdateRoleDescriptionRequest, Output: shapeUpdateRoleDescriptionResponse, ResultWrapper: "UpdateRoleDescriptionResult"},
 	{Name: "UpdateSAMLProvider", Method: "POST", URI: "/", Status: 200, ResultWrapper: "UpdateSAMLProviderResult"},
@@ -192,7 +192,7 @@ var operations = []awsapi.Operation{
 	{Name: "UpdateServerCertificate", Method: "POST", URI: "/", Status: 200},
 	{Name: "UpdateServiceSpecificCredential", Method: "POST", URI: "/", Status: 200},
 	{Name: "UpdateSigningCertificate", Method: "POST", URI: "/", Status: 200},
-	{Name: "UpdateUser", Method: "POST", URI: "/", Status: 200},
+	{Name: "UpdateUser", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeUpdateUserRequest},
 	{Name: "UploadSSHPublicKey", Method: "POST", URI: "/", Status: 200, ResultWrapper: "UploadSSHPublicKeyResult"},
 	{Name: "UploadServerCertificate", Method: "POST", URI: "/", Status: 200, ResultWrapper: "UploadServerCertificateResult"},
 	{Name: "UploadSigningCertificate", Method: "POST", URI: "/", Status: 200, ResultWrapper: "UploadSigningCertificateResult"},
@@ -239,13 +239,35 @@ var exceptions = []awsapi.Exception{
 const (
 	_ awsapi.ShapeID = iota
 	shapeAccessKey
+	shapeAccessKeyLastUsed
 	shapeAccessKeyMetadata
+	shapeActionNameListType
+	shapeActionNameType
+	shapeAddClientIDToOpenIDConnectProviderRequest
+	shapeAddRoleToInstanceProfileRequest
+	shapeAddUserToGroupRequest
+	shapeAttachGroupPolicyRequest
 	shapeAttachRolePolicyRequest
 	shapeAttachUserPolicyRequest
 	shapeAttachedPermissionsBoundary
 	shapeAttachedPolicy
+	shapeColumnNumber
+	shapeContextEntry
+	shapeContextEntryListType
+	shapeContextKeyNameType
+	shapeContextKeyNamesResultListType
+	shapeContextKeyTypeEnum
+	shapeContextKeyValueListType
+	shapeContextKeyValueType
 	shapeCreateAccessKeyRequest
 	shapeCreateAccessKeyResponse
+	shapeCreateAccountAliasRequest
+	shapeCreateGroupRequest
+	shapeCreateGroupResponse
+	shapeCreateInstanceProfileRequest
+	shapeCreateInstanceProfileResponse
+	shapeCreateOpenIDConnectProviderRequest
+	shapeCreateOpenIDConnectProviderResponse
 	shapeCreatePolicyRequest
 	shapeCreatePolicyResponse
 	shapeCreatePolicyVersionRequest
@@ -255,6 +277,11 @@ const (
 	shapeCreateUserRequest
 	shapeCreateUserResponse
 	shapeDeleteAccessKeyRequest
+	shapeDeleteAccountAliasRequest
+	shapeDeleteGroupPolicyRequest
+	shapeDeleteGroupRequest
+	shapeDeleteInstanceProfileRequest
+	shapeDeleteOpenIDConnectProviderRequest
 	shapeDeletePolicyRequest
 	shapeDeletePolicyVersionRequest
 	shapeDeleteRolePermissionsBoundaryRequest
@@ -263,9 +290,30 @@ const (
 	shapeDeleteUserPermissionsBoundaryRequest
 	shapeDeleteUserPolicyRequest
 	shapeDeleteUserRequest
+	shapeDetachGroupPolicyRequest
 	shapeDetachRolePolicyRequest
 	shapeDetachUserPolicyRequest
 	shapeEntityType
+	shapeEvalDecisionDetailsType
+	shapeEvalDecisionSourceType
+	shapeEvaluationResult
+	shapeEvaluationResultsListType
+	shapeGetAccessKeyLastUsedRequest
+	shapeGetAccessKeyLastUsedResponse
+	shapeGetAccountAuthorizationDetailsRequest
+	shapeGetAccountAuthorizationDetailsResponse
+	shapeGetAccountSummaryResponse
+	shapeGetContextKeysForCustomPolicyRequest
+	shapeGetContextKeysForPolicyResponse
+	shapeGetContextKeysForPrincipalPolicyRequest
+	shapeGetGroupPolicyRequest
+	shapeGetGroupPolicyResponse
+	shapeGetGroupRequest
+	shapeGetGroupResponse
+	shapeGetInstanceProfileRequest
+	shapeGetInstanceProfileResponse
+	shapeGetOpenIDConnectProviderRequest
+	shapeGetOpenIDConnectProviderResponse
 	shapeGetPolicyRequest
 	shapeGetPolicyResponse
 	shapeGetPolicyVersionRequest
@@ -279,19 +327,37 @@ const (
 	shapeGetUserRequest
 	shapeGetUserResponse
 	shapeGroup
+	shapeGroupDetail
 	shapeInstanceProfile
+	shapeLineNumber
 	shapeListAccessKeysRequest
 	shapeListAccessKeysResponse
+	shapeListAccountAliasesRequest
+	shapeListAccountAliasesResponse
+	shapeListAttachedGroupPoliciesRequest
+	shapeListAttachedGroupPoliciesResponse
 	shapeListAttachedRolePoliciesRequest
 	shapeListAttachedRolePoliciesResponse
 	shapeListAttachedUserPoliciesRequest
 	shapeListAttachedUserPoliciesResponse
 	shapeListEntitiesForPolicyRequest
 	shapeListEntitiesForPolicyResponse
+	shapeListGroupPoliciesRequest
+	shapeListGroupPoliciesResponse
 	shapeListGroupsForUserRequest
 	shapeListGroupsForUserResponse
+	shapeListGroupsRequest
+	shapeListGroupsResponse
+	shapeListInstanceProfileTagsRequest
+	shapeListInstanceProfileTagsResponse
 	shapeListInstanceProfilesForRoleRequest
 	shapeListInstanceProfilesForRoleResponse
+	shapeListInstanceProfilesRequest
+	shapeListInstanceProfilesResponse
+	shapeListOpenIDConnectProviderTagsRequest
+	shapeListOpenIDConnectProviderTagsResponse
+	shapeListOpenIDConnectProvidersRequest
+	shapeListOpenIDConnectProvidersResponse
 	shapeListPoliciesRequest
 	shapeListPoliciesResponse
 	shapeListPolicyTagsRequest
@@ -310,47 +376,90 @@ const (
 	shapeListUserTagsResponse
 	shapeListUsersRequest
 	shapeListUsersResponse
+	shapeManagedPolicyDetail
+	shapeManagedPolicyDetailListType
+	shapeOpenIDConnectProviderListEntry
+	shapeOpenIDConnectProviderListType
+	shapeOpenIDConnectProviderUrlType
+	shapeOrganizationsDecisionDetail
 	shapePermissionsBoundaryAttachmentType
+	shapePermissionsBoundaryDecisionDetail
 	shapePolicy
+	shapePolicyDetail
+	shapePolicyEvaluationDecisionType
 	shapePolicyGroup
 	shapePolicyGroupListType
+	shapePolicyIdentifierType
 	shapePolicyRole
 	shapePolicyRoleListType
+	shapePolicySourceType
 	shapePolicyUsageType
 	shapePolicyUser
 	shapePolicyUserListType
 	shapePolicyVersion
+	shapePosition
+	shapePutGroupPolicyRequest
 	shapePutRolePermissionsBoundaryRequest
 	shapePutRolePolicyRequest
 	shapePutUserPermissionsBoundaryRequest
 	shapePutUserPolicyRequest
+	shapeRemoveClientIDFromOpenIDConnectProviderRequest
+	shapeRemoveRoleFromInstanceProfileRequest
+	shapeRemoveUserFromGroupRequest
+	shapeResourceHandlingOptionType
+	shapeResourceNameListType
+	shapeResourceNameType
+	shapeResourceSpecificResult
+	shapeResourceSpecificResultListType
 	shapeRole
+	shapeRoleDetail
 	shapeRoleLastUsed
 	shapeSetDefaultPolicyVersionRequest
+	shapeSimulateCustomPolicyRequest
+	shapeSimulatePolicyResponse
+	shapeSimulatePrincipalPolicyRequest
+	shapeSimulationPolicyListType
+	shapeStatement
+	shapeStatementListType
 	shapeTag
+	shapeTagInstanceProfileRequest
+	shapeTagOpenIDConnectProviderRequest
 	shapeTagPolicyRequest
 	shapeTagRoleRequest
 	shapeTagUserRequest
+	shapeUntagInstanceProfileRequest
+	shapeUntagOpenIDConnectProviderRequest
 	shapeUntagPolicyRequest
 	shapeUntagRoleRequest
 	shapeUntagUserRequest
 	shapeUpdateAccessKeyRequest
 	shapeUpdateAssumeRolePolicyRequest
+	shapeUpdateGroupRequest
+	shapeUpdateOpenIDConnectProviderThumbprintRequest
 	shapeUpdateRoleDescriptionRequest
 	shapeUpdateRoleDescriptionResponse
 	shapeUpdateRoleRequest
 	shapeUpdateRoleResponse
+	shapeUpdateUserRequest
 	shapeUser
+	shapeUserDetail
 	shapeAccessKeyIdType
 	shapeAccessKeyMetadataListType
 	shapeAccessKeySecretType
+	shapeAccountAliasListType
+	shapeAccountAliasType
 	shapeArnType
 	shapeAttachedPoliciesListType
 	shapeAttachmentCountType
 	shapeBooleanType
+	shapeClientIDListType
+	shapeClientIDType
 	shapeDateType
+	shapeEntityListType
 	shapeExistingUserNameType
+	shapeGroupDetailListType
 	shapeGroupListType
+	shapeGroupNameListType
 	shapeGroupNameType
 	shapeIdType
 	shapeInstanceProfileListType
@@ -360,6 +469,7 @@ const (
 	shapePathPrefixType
 	shapePathType
 	shapePolicyDescriptionType
+	shapePolicyDetailListType
 	shapePolicyDocumentType
 	shapePolicyDocumentVersionListType
 	shapePolicyListType
@@ -370,15 +480,22 @@ const (
 	shapePolicyVersionIdType
 	shapeResponseMarkerType
 	shapeRoleDescriptionType
+	shapeRoleDetailListType
 	shapeRoleListType
 	shapeRoleMaxSessionDurationType
 	shapeRoleNameType
 	shapeStatusType
 	shapeStringType
+	shapeSummaryKeyType
+	shapeSummaryMapType
+	shapeSummaryValueType
 	shapeTagKeyListType
 	shapeTagKeyType
 	shapeTagListType
 	shapeTagValueType
+	shapeThumbprintListType
+	shapeThumbprintType
+	shapeUserDetailListType
 	shapeUserListType
 	shapeUserNameType
 )
@@ -392,11 +509,34 @@ var shapes = []awsapi.Shape{
 		{Name: "SecretAccessKey", Field: "SecretAccessKey", Shape: shapeAccessKeySecretType, Required: true},
 		{Name: "CreateDate", Field: "CreateDate", Shape: shapeDateType},
 	}},
+	shapeAccessKeyLastUsed: {Name: "AccessKeyLastUsed", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "LastUsedDate", Field: "LastUsedDate", Shape: shapeDateType},
+		{Name: "ServiceName", Field: "ServiceName", Shape: shapeStringType, Required: true},
+		{Name: "Region", Field: "Region", Shape: shapeStringType, Required: true},
+	}},
 	shapeAccessKeyMetadata: {Name: "AccessKeyMetadata", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "UserName", Field: "UserName", Shape: shapeUserNameType},
 		{Name: "AccessKeyId", Field: "AccessKeyId", Shape: shapeAccessKeyIdType},
 		{Name: "Status", Field: "Status", Shape: shapeStatusType},
 		{Name: "CreateDate", Field: "CreateDate", Shape: shapeDateType},
+	}},
+	shapeActionNameListType: {Name: "ActionNameListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeActionNameType}},
+	shapeActionNameType:     {Name: "ActionNameType", Type: awsapi.String, HasMin: true, Min: 3, HasMax: true, Max: 128},
+	shapeAddClientIDToOpenIDConnectProviderRequest: {Name: "AddClientIDToOpenIDConnectProviderRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "OpenIDConnectProviderArn", Field: "OpenIDConnectProviderArn", Shape: shapeArnType, Required: true},
+		{Name: "ClientID", Field: "ClientID", Shape: shapeClientIDType, Required: true},
+	}},
+	shapeAddRoleToInstanceProfileRequest: {Name: "AddRoleToInstanceProfileRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "InstanceProfileName", Field: "InstanceProfileName", Shape: shapeInstanceProfileNameType, Required: true},
+		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType, Required: true},
+	}},
+	shapeAddUserToGroupRequest: {Name: "AddUserToGroupRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "GroupName", Field: "GroupName", Shape: shapeGroupNameType, Required: true},
+		{Name: "UserName", Field: "UserName", Shape: shapeExistingUserNameType, Required: true},
+	}},
+	shapeAttachGroupPolicyRequest: {Name: "AttachGroupPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "GroupName", Field: "GroupName", Shape: shapeGroupNameType, Required: true},
+		{Name: "PolicyArn", Field: "PolicyArn", Shape: shapeArnType, Required: true},
 	}},
 	shapeAttachRolePolicyRequest: {Name: "AttachRolePolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType, Required: true},
@@ -414,11 +554,51 @@ var shapes = []awsapi.Shape{
 		{Name: "PolicyName", Field: "PolicyName", Shape: shapePolicyNameType},
 		{Name: "PolicyArn", Field: "PolicyArn", Shape: shapeArnType},
 	}},
+	shapeColumnNumber: {Name: "ColumnNumber", Type: awsapi.Integer},
+	shapeContextEntry: {Name: "ContextEntry", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "ContextKeyName", Field: "ContextKeyName", Shape: shapeContextKeyNameType},
+		{Name: "ContextKeyValues", Field: "ContextKeyValues", Shape: shapeContextKeyValueListType},
+		{Name: "ContextKeyType", Field: "ContextKeyType", Shape: shapeContextKeyTypeEnum},
+	}},
+	shapeContextEntryListType:          {Name: "ContextEntryListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeContextEntry}},
+	shapeContextKeyNameType:            {Name: "ContextKeyNameType", Type: awsapi.String, HasMin: true, Min: 5, HasMax: true, Max: 256},
+	shapeContextKeyNamesResultListType: {Name: "ContextKeyNamesResultListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeContextKeyNameType}},
+	shapeContextKeyTypeEnum:            {Name: "ContextKeyTypeEnum", Type: awsapi.String, Enum: []string{"string", "stringList", "numeric", "numericList", "boolean", "booleanList", "ip", "ipList", "binary", "binaryList", "date", "dateList"}},
+	shapeContextKeyValueListType:       {Name: "ContextKeyValueListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeContextKeyValueType}},
+	shapeContextKeyValueType:           {Name: "ContextKeyValueType", Type: awsapi.String},
 	shapeCreateAccessKeyRequest: {Name: "CreateAccessKeyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "UserName", Field: "UserName", Shape: shapeExistingUserNameType},
 	}},
 	shapeCreateAccessKeyResponse: {Name: "CreateAccessKeyResponse", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "AccessKey", Field: "AccessKey", Shape: shapeAccessKey, Required: true},
+	}},
+	shapeCreateAccountAliasRequest: {Name: "CreateAccountAliasRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "AccountAlias", Field: "AccountAlias", Shape: shapeAccountAliasType, Required: true},
+	}},
+	shapeCreateGroupRequest: {Name: "CreateGroupRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Path", Field: "Path", Shape: shapePathType},
+		{Name: "GroupName", Field: "GroupName", Shape: shapeGroupNameType, Required: true},
+	}},
+	shapeCreateGroupResponse: {Name: "CreateGroupResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Group", Field: "Group", Shape: shapeGroup, Required: true},
+	}},
+	shapeCreateInstanceProfileRequest: {Name: "CreateInstanceProfileRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "InstanceProfileName", Field: "InstanceProfileName", Shape: shapeInstanceProfileNameType, Required: true},
+		{Name: "Path", Field: "Path", Shape: shapePathType},
+		{Name: "Tags", Field: "Tags", Shape: shapeTagListType},
+	}},
+	shapeCreateInstanceProfileResponse: {Name: "CreateInstanceProfileResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "InstanceProfile", Field: "InstanceProfile", Shape: shapeInstanceProfile, Required: true},
+	}},
+	shapeCreateOpenIDConnectProviderRequest: {Name: "CreateOpenIDConnectProviderRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Url", Field: "Url", Shape: shapeOpenIDConnectProviderUrlType, Required: true},
+		{Name: "ClientIDList", Field: "ClientIDList", Shape: shapeClientIDListType},
+		{Name: "ThumbprintList", Field: "ThumbprintList", Shape: shapeThumbprintListType},
+		{Name: "Tags", Field: "Tags", Shape: shapeTagListType},
+	}},
+	shapeCreateOpenIDConnectProviderResponse: {Name: "CreateOpenIDConnectProviderResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "OpenIDConnectProviderArn", Field: "OpenIDConnectProviderArn", Shape: shapeArnType},
+		{Name: "Tags", Field: "Tags", Shape: shapeTagListType},
 	}},
 	shapeCreatePolicyRequest: {Name: "CreatePolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "PolicyName", Field: "PolicyName", Shape: shapePolicyNameType, Required: true},
@@ -463,6 +643,22 @@ var shapes = []awsapi.Shape{
 		{Name: "UserName", Field: "UserName", Shape: shapeExistingUserNameType},
 		{Name: "AccessKeyId", Field: "AccessKeyId", Shape: shapeAccessKeyIdType, Required: true},
 	}},
+	shapeDeleteAccountAliasRequest: {Name: "DeleteAccountAliasRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "AccountAlias", Field: "AccountAlias", Shape: shapeAccountAliasType, Required: true},
+	}},
+	shapeDeleteGroupPolicyRequest: {Name: "DeleteGroupPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "GroupName", Field: "GroupName", Shape: shapeGroupNameType, Required: true},
+		{Name: "PolicyName", Field: "PolicyName", Shape: shapePolicyNameType, Required: true},
+	}},
+	shapeDeleteGroupRequest: {Name: "DeleteGroupRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "GroupName", Field: "GroupName", Shape: shapeGroupNameType, Required: true},
+	}},
+	shapeDeleteInstanceProfileRequest: {Name: "DeleteInstanceProfileRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "InstanceProfileName", Field: "InstanceProfileName", Shape: shapeInstanceProfileNameType, Required: true},
+	}},
+	shapeDeleteOpenIDConnectProviderRequest: {Name: "DeleteOpenIDConnectProviderRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "OpenIDConnectProviderArn", Field: "OpenIDConnectProviderArn", Shape: shapeArnType, Required: true},
+	}},
 	shapeDeletePolicyRequest: {Name: "DeletePolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "PolicyArn", Field: "PolicyArn", Shape: shapeArnType, Required: true},
 	}},
@@ -490,6 +686,10 @@ var shapes = []awsapi.Shape{
 	shapeDeleteUserRequest: {Name: "DeleteUserRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "UserName", Field: "UserName", Shape: shapeExistingUserNameType, Required: true},
 	}},
+	shapeDetachGroupPolicyRequest: {Name: "DetachGroupPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "GroupName", Field: "GroupName", Shape: shapeGroupNameType, Required: true},
+		{Name: "PolicyArn", Field: "PolicyArn", Shape: shapeArnType, Required: true},
+	}},
 	shapeDetachRolePolicyRequest: {Name: "DetachRolePolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType, Required: true},
 		{Name: "PolicyArn", Field: "PolicyArn", Shape: shapeArnType, Required: true},
@@ -498,7 +698,90 @@ var shapes = []awsapi.Shape{
 		{Name: "UserName", Field: "UserName", Shape: shapeUserNameType, Required: true},
 		{Name: "PolicyArn", Field: "PolicyArn", Shape: shapeArnType, Required: true},
 	}},
-	shapeEntityType: {Name: "EntityType", Type: awsapi.String, Enum: []string{"User", "Role", "Group", "LocalManagedPolicy", "AWSManagedPolicy"}},
+	shapeEntityType:              {Name: "EntityType", Type: awsapi.String, Enum: []string{"User", "Role", "Group", "LocalManagedPolicy", "AWSManagedPolicy"}},
+	shapeEvalDecisionDetailsType: {Name: "EvalDecisionDetailsType", Type: awsapi.Map, Key: awsapi.Ref{Shape: shapeEvalDecisionSourceType}, Elem: awsapi.Ref{Shape: shapePolicyEvaluationDecisionType}},
+	shapeEvalDecisionSourceType:  {Name: "EvalDecisionSourceType", Type: awsapi.String, HasMin: true, Min: 3, HasMax: true, Max: 256},
+	shapeEvaluationResult: {Name: "EvaluationResult", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "EvalActionName", Field: "EvalActionName", Shape: shapeActionNameType, Required: true},
+		{Name: "EvalResourceName", Field: "EvalResourceName", Shape: shapeResourceNameType},
+		{Name: "EvalDecision", Field: "EvalDecision", Shape: shapePolicyEvaluationDecisionType, Required: true},
+		{Name: "MatchedStatements", Field: "MatchedStatements", Shape: shapeStatementListType},
+		{Name: "MissingContextValues", Field: "MissingContextValues", Shape: shapeContextKeyNamesResultListType},
+		{Name: "OrganizationsDecisionDetail", Field: "OrganizationsDecisionDetail", Shape: shapeOrganizationsDecisionDetail},
+		{Name: "PermissionsBoundaryDecisionDetail", Field: "PermissionsBoundaryDecisionDetail", Shape: shapePermissionsBoundaryDecisionDetail},
+		{Name: "EvalDecisionDetails", Field: "EvalDecisionDetails", Shape: shapeEvalDecisionDetailsType},
+		{Name: "ResourceSpecificResults", Field: "ResourceSpecificResults", Shape: shapeResourceSpecificResultListType},
+	}},
+	shapeEvaluationResultsListType: {Name: "EvaluationResultsListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeEvaluationResult}},
+	shapeGetAccessKeyLastUsedRequest: {Name: "GetAccessKeyLastUsedRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "AccessKeyId", Field: "AccessKeyId", Shape: shapeAccessKeyIdType, Required: true},
+	}},
+	shapeGetAccessKeyLastUsedResponse: {Name: "GetAccessKeyLastUsedResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "UserName", Field: "UserName", Shape: shapeExistingUserNameType},
+		{Name: "AccessKeyLastUsed", Field: "AccessKeyLastUsed", Shape: shapeAccessKeyLastUsed},
+	}},
+	shapeGetAccountAuthorizationDetailsRequest: {Name: "GetAccountAuthorizationDetailsRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Filter", Field: "Filter", Shape: shapeEntityListType},
+		{Name: "MaxItems", Field: "MaxItems", Shape: shapeMaxItemsType},
+		{Name: "Marker", Field: "Marker", Shape: shapeMarkerType},
+	}},
+	shapeGetAccountAuthorizationDetailsResponse: {Name: "GetAccountAuthorizationDetailsResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "UserDetailList", Field: "UserDetailList", Shape: shapeUserDetailListType},
+		{Name: "GroupDetailList", Field: "GroupDetailList", Shape: shapeGroupDetailListType},
+		{Name: "RoleDetailList", Field: "RoleDetailList", Shape: shapeRoleDetailListType},
+		{Name: "Policies", Field: "Policies", Shape: shapeManagedPolicyDetailListType},
+		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeBooleanType},
+		{Name: "Marker", Field: "Marker", Shape: shapeResponseMarkerType},
+	}},
+	shapeGetAccountSummaryResponse: {Name: "GetAccountSummaryResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "SummaryMap", Field: "SummaryMap", Shape: shapeSummaryMapType},
+	}},
+	shapeGetContextKeysForCustomPolicyRequest: {Name: "GetContextKeysForCustomPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "PolicyInputList", Field: "PolicyInputList", Shape: shapeSimulationPolicyListType, Required: true},
+	}},
+	shapeGetContextKeysForPolicyResponse: {Name: "GetContextKeysForPolicyResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "ContextKeyNames", Field: "ContextKeyNames", Shape: shapeContextKeyNamesResultListType},
+	}},
+	shapeGetContextKeysForPrincipalPolicyRequest: {Name: "GetContextKeysForPrincipalPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "PolicySourceArn", Field: "PolicySourceArn", Shape: shapeArnType, Required: true},
+		{Name: "PolicyInputList", Field: "PolicyInputList", Shape: shapeSimulationPolicyListType},
+	}},
+	shapeGetGroupPolicyRequest: {Name: "GetGroupPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "GroupName", Field: "GroupName", Shape: shapeGroupNameType, Required: true},
+		{Name: "PolicyName", Field: "PolicyName", Shape: shapePolicyNameType, Required: true},
+	}},
+	shapeGetGroupPolicyResponse: {Name: "GetGroupPolicyResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "GroupName", Field: "GroupName", Shape: shapeGroupNameType, Required: true},
+		{Name: "PolicyName", Field: "PolicyName", Shape: shapePolicyNameType, Required: true},
+		{Name: "PolicyDocument", Field: "PolicyDocument", Shape: shapePolicyDocumentType, Required: true},
+	}},
+	shapeGetGroupRequest: {Name: "GetGroupRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "GroupName", Field: "GroupName", Shape: shapeGroupNameType, Required: true},
+		{Name: "Marker", Field: "Marker", Shape: shapeMarkerType},
+		{Name: "MaxItems", Field: "MaxItems", Shape: shapeMaxItemsType},
+	}},
+	shapeGetGroupResponse: {Name: "GetGroupResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Group", Field: "Group", Shape: shapeGroup, Required: true},
+		{Name: "Users", Field: "Users", Shape: shapeUserListType, Required: true},
+		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeBooleanType},
+		{Name: "Marker", Field: "Marker", Shape: shapeResponseMarkerType},
+	}},
+	shapeGetInstanceProfileRequest: {Name: "GetInstanceProfileRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "InstanceProfileName", Field: "InstanceProfileName", Shape: shapeInstanceProfileNameType, Required: true},
+	}},
+	shapeGetInstanceProfileResponse: {Name: "GetInstanceProfileResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "InstanceProfile", Field: "InstanceProfile", Shape: shapeInstanceProfile, Required: true},
+	}},
+	shapeGetOpenIDConnectProviderRequest: {Name: "GetOpenIDConnectProviderRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "OpenIDConnectProviderArn", Field: "OpenIDConnectProviderArn", Shape: shapeArnType, Required: true},
+	}},
+	shapeGetOpenIDConnectProviderResponse: {Name: "GetOpenIDConnectProviderResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Url", Field: "Url", Shape: shapeOpenIDConnectProviderUrlType},
+		{Name: "ClientIDList", Field: "ClientIDList", Shape: shapeClientIDListType},
+		{Name: "ThumbprintList", Field: "ThumbprintList", Shape: shapeThumbprintListType},
+		{Name: "CreateDate", Field: "CreateDate", Shape: shapeDateType},
+		{Name: "Tags", Field: "Tags", Shape: shapeTagListType},
+	}},
 	shapeGetPolicyRequest: {Name: "GetPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "PolicyArn", Field: "PolicyArn", Shape: shapeArnType, Required: true},
 	}},
@@ -549,6 +832,15 @@ var shapes = []awsapi.Shape{
 		{Name: "Arn", Field: "Arn", Shape: shapeArnType, Required: true},
 		{Name: "CreateDate", Field: "CreateDate", Shape: shapeDateType, Required: true},
 	}},
+	shapeGroupDetail: {Name: "GroupDetail", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Path", Field: "Path", Shape: shapePathType},
+		{Name: "GroupName", Field: "GroupName", Shape: shapeGroupNameType},
+		{Name: "GroupId", Field: "GroupId", Shape: shapeIdType},
+		{Name: "Arn", Field: "Arn", Shape: shapeArnType},
+		{Name: "CreateDate", Field: "CreateDate", Shape: shapeDateType},
+		{Name: "GroupPolicyList", Field: "GroupPolicyList", Shape: shapePolicyDetailListType},
+		{Name: "AttachedManagedPolicies", Field: "AttachedManagedPolicies", Shape: shapeAttachedPoliciesListType},
+	}},
 	shapeInstanceProfile: {Name: "InstanceProfile", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Path", Field: "Path", Shape: shapePathType, Required: true},
 		{Name: "InstanceProfileName", Field: "InstanceProfileName", Shape: shapeInstanceProfileNameType, Required: true},
@@ -558,6 +850,7 @@ var shapes = []awsapi.Shape{
 		{Name: "Roles", Field: "Roles", Shape: shapeRoleListType, Required: true},
 		{Name: "Tags", Field: "Tags", Shape: shapeTagListType},
 	}},
+	shapeLineNumber: {Name: "LineNumber", Type: awsapi.Integer},
 	shapeListAccessKeysRequest: {Name: "ListAccessKeysRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "UserName", Field: "UserName", Shape: shapeExistingUserNameType},
 		{Name: "Marker", Field: "Marker", Shape: shapeMarkerType},
@@ -565,6 +858,26 @@ var shapes = []awsapi.Shape{
 	}},
 	shapeListAccessKeysResponse: {Name: "ListAccessKeysResponse", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "AccessKeyMetadata", Field: "AccessKeyMetadata", Shape: shapeAccessKeyMetadataListType, Required: true},
+		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeBooleanType},
+		{Name: "Marker", Field: "Marker", Shape: shapeResponseMarkerType},
+	}},
+	shapeListAccountAliasesRequest: {Name: "ListAccountAliasesRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Marker", Field: "Marker", Shape: shapeMarkerType},
+		{Name: "MaxItems", Field: "MaxItems", Shape: shapeMaxItemsType},
+	}},
+	shapeListAccountAliasesResponse: {Name: "ListAccountAliasesResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "AccountAliases", Field: "AccountAliases", Shape: shapeAccountAliasListType, Required: true},
+		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeBooleanType},
+		{Name: "Marker", Field: "Marker", Shape: shapeResponseMarkerType},
+	}},
+	shapeListAttachedGroupPoliciesRequest: {Name: "ListAttachedGroupPoliciesRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "GroupName", Field: "GroupName", Shape: shapeGroupNameType, Required: true},
+		{Name: "PathPrefix", Field: "PathPrefix", Shape: shapePolicyPathType},
+		{Name: "Marker", Field: "Marker", Shape: shapeMarkerType},
+		{Name: "MaxItems", Field: "MaxItems", Shape: shapeMaxItemsType},
+	}},
+	shapeListAttachedGroupPoliciesResponse: {Name: "ListAttachedGroupPoliciesResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "AttachedPolicies", Field: "AttachedPolicies", Shape: shapeAttachedPoliciesListType},
 		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeBooleanType},
 		{Name: "Marker", Field: "Marker", Shape: shapeResponseMarkerType},
 	}},
@@ -605,6 +918,16 @@ var shapes = []awsapi.Shape{
 		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeBooleanType},
 		{Name: "Marker", Field: "Marker", Shape: shapeResponseMarkerType},
 	}},
+	shapeListGroupPoliciesRequest: {Name: "ListGroupPoliciesRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "GroupName", Field: "GroupName", Shape: shapeGroupNameType, Required: true},
+		{Name: "Marker", Field: "Marker", Shape: shapeMarkerType},
+		{Name: "MaxItems", Field: "MaxItems", Shape: shapeMaxItemsType},
+	}},
+	shapeListGroupPoliciesResponse: {Name: "ListGroupPoliciesResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "PolicyNames", Field: "PolicyNames", Shape: shapePolicyNameListType, Required: true},
+		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeBooleanType},
+		{Name: "Marker", Field: "Marker", Shape: shapeResponseMarkerType},
+	}},
 	shapeListGroupsForUserRequest: {Name: "ListGroupsForUserRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "UserName", Field: "UserName", Shape: shapeExistingUserNameType, Required: true},
 		{Name: "Marker", Field: "Marker", Shape: shapeMarkerType},
@@ -612,6 +935,26 @@ var shapes = []awsapi.Shape{
 	}},
 	shapeListGroupsForUserResponse: {Name: "ListGroupsForUserResponse", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Groups", Field: "Groups", Shape: shapeGroupListType, Required: true},
+		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeBooleanType},
+		{Name: "Marker", Field: "Marker", Shape: shapeResponseMarkerType},
+	}},
+	shapeListGroupsRequest: {Name: "ListGroupsRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "PathPrefix", Field: "PathPrefix", Shape: shapePathPrefixType},
+		{Name: "Marker", Field: "Marker", Shape: shapeMarkerType},
+		{Name: "MaxItems", Field: "MaxItems", Shape: shapeMaxItemsType},
+	}},
+	shapeListGroupsResponse: {Name: "ListGroupsResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Groups", Field: "Groups", Shape: shapeGroupListType, Required: true},
+		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeBooleanType},
+		{Name: "Marker", Field: "Marker", Shape: shapeResponseMarkerType},
+	}},
+	shapeListInstanceProfileTagsRequest: {Name: "ListInstanceProfileTagsRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "InstanceProfileName", Field: "InstanceProfileName", Shape: shapeInstanceProfileNameType, Required: true},
+		{Name: "Marker", Field: "Marker", Shape: shapeMarkerType},
+		{Name: "MaxItems", Field: "MaxItems", Shape: shapeMaxItemsType},
+	}},
+	shapeListInstanceProfileTagsResponse: {Name: "ListInstanceProfileTagsResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Tags", Field: "Tags", Shape: shapeTagListType, Required: true},
 		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeBooleanType},
 		{Name: "Marker", Field: "Marker", Shape: shapeResponseMarkerType},
 	}},
@@ -624,6 +967,30 @@ var shapes = []awsapi.Shape{
 		{Name: "InstanceProfiles", Field: "InstanceProfiles", Shape: shapeInstanceProfileListType, Required: true},
 		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeBooleanType},
 		{Name: "Marker", Field: "Marker", Shape: shapeResponseMarkerType},
+	}},
+	shapeListInstanceProfilesRequest: {Name: "ListInstanceProfilesRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "PathPrefix", Field: "PathPrefix", Shape: shapePathPrefixType},
+		{Name: "Marker", Field: "Marker", Shape: shapeMarkerType},
+		{Name: "MaxItems", Field: "MaxItems", Shape: shapeMaxItemsType},
+	}},
+	shapeListInstanceProfilesResponse: {Name: "ListInstanceProfilesResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "InstanceProfiles", Field: "InstanceProfiles", Shape: shapeInstanceProfileListType, Required: true},
+		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeBooleanType},
+		{Name: "Marker", Field: "Marker", Shape: shapeResponseMarkerType},
+	}},
+	shapeListOpenIDConnectProviderTagsRequest: {Name: "ListOpenIDConnectProviderTagsRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "OpenIDConnectProviderArn", Field: "OpenIDConnectProviderArn", Shape: shapeArnType, Required: true},
+		{Name: "Marker", Field: "Marker", Shape: shapeMarkerType},
+		{Name: "MaxItems", Field: "MaxItems", Shape: shapeMaxItemsType},
+	}},
+	shapeListOpenIDConnectProviderTagsResponse: {Name: "ListOpenIDConnectProviderTagsResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Tags", Field: "Tags", Shape: shapeTagListType, Required: true},
+		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeBooleanType},
+		{Name: "Marker", Field: "Marker", Shape: shapeResponseMarkerType},
+	}},
+	shapeListOpenIDConnectProvidersRequest: {Name: "ListOpenIDConnectProvidersRequest", Type: awsapi.Structure},
+	shapeListOpenIDConnectProvidersResponse: {Name: "ListOpenIDConnectProvidersResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "OpenIDConnectProviderList", Field: "OpenIDConnectProviderList", Shape: shapeOpenIDConnectProviderListType},
 	}},
 	shapeListPoliciesRequest: {Name: "ListPoliciesRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Scope", Field: "Scope", Shape: shapePolicyScopeType},
@@ -718,7 +1085,33 @@ var shapes = []awsapi.Shape{
 		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeBooleanType},
 		{Name: "Marker", Field: "Marker", Shape: shapeResponseMarkerType},
 	}},
+	shapeManagedPolicyDetail: {Name: "ManagedPolicyDetail", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "PolicyName", Field: "PolicyName", Shape: shapePolicyNameType},
+		{Name: "PolicyId", Field: "PolicyId", Shape: shapeIdType},
+		{Name: "Arn", Field: "Arn", Shape: shapeArnType},
+		{Name: "Path", Field: "Path", Shape: shapePolicyPathType},
+		{Name: "DefaultVersionId", Field: "DefaultVersionId", Shape: shapePolicyVersionIdType},
+		{Name: "AttachmentCount", Field: "AttachmentCount", Shape: shapeAttachmentCountType},
+		{Name: "PermissionsBoundaryUsageCount", Field: "PermissionsBoundaryUsageCount", Shape: shapeAttachmentCountType},
+		{Name: "IsAttachable", Field: "IsAttachable", Shape: shapeBooleanType},
+		{Name: "Description", Field: "Description", Shape: shapePolicyDescriptionType},
+		{Name: "CreateDate", Field: "CreateDate", Shape: shapeDateType},
+		{Name: "UpdateDate", Field: "UpdateDate", Shape: shapeDateType},
+		{Name: "PolicyVersionList", Field: "PolicyVersionList", Shape: shapePolicyDocumentVersionListType},
+	}},
+	shapeManagedPolicyDetailListType: {Name: "ManagedPolicyDetailListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeManagedPolicyDetail}},
+	shapeOpenIDConnectProviderListEntry: {Name: "OpenIDConnectProviderListEntry", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Arn", Field: "Arn", Shape: shapeArnType},
+	}},
+	shapeOpenIDConnectProviderListType: {Name: "OpenIDConnectProviderListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeOpenIDConnectProviderListEntry}},
+	shapeOpenIDConnectProviderUrlType:  {Name: "OpenIDConnectProviderUrlType", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 255},
+	shapeOrganizationsDecisionDetail: {Name: "OrganizationsDecisionDetail", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "AllowedByOrganizations", Field: "AllowedByOrganizations", Shape: shapeBooleanType},
+	}},
 	shapePermissionsBoundaryAttachmentType: {Name: "PermissionsBoundaryAttachmentType", Type: awsapi.String, Enum: []string{"PermissionsBoundaryPolicy"}},
+	shapePermissionsBoundaryDecisionDetail: {Name: "PermissionsBoundaryDecisionDetail", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "AllowedByPermissionsBoundary", Field: "AllowedByPermissionsBoundary", Shape: shapeBooleanType},
+	}},
 	shapePolicy: {Name: "Policy", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "PolicyName", Field: "PolicyName", Shape: shapePolicyNameType},
 		{Name: "PolicyId", Field: "PolicyId", Shape: shapeIdType},
@@ -733,16 +1126,23 @@ var shapes = []awsapi.Shape{
 		{Name: "UpdateDate", Field: "UpdateDate", Shape: shapeDateType},
 		{Name: "Tags", Field: "Tags", Shape: shapeTagListType},
 	}},
+	shapePolicyDetail: {Name: "PolicyDetail", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "PolicyName", Field: "PolicyName", Shape: shapePolicyNameType},
+		{Name: "PolicyDocument", Field: "PolicyDocument", Shape: shapePolicyDocumentType},
+	}},
+	shapePolicyEvaluationDecisionType: {Name: "PolicyEvaluationDecisionType", Type: awsapi.String, Enum: []string{"allowed", "explicitDeny", "implicitDeny"}},
 	shapePolicyGroup: {Name: "PolicyGroup", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "GroupName", Field: "GroupName", Shape: shapeGroupNameType},
 		{Name: "GroupId", Field: "GroupId", Shape: shapeIdType},
 	}},
-	shapePolicyGroupListType: {Name: "PolicyGroupListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePolicyGroup}},
+	shapePolicyGroupListType:  {Name: "PolicyGroupListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePolicyGroup}},
+	shapePolicyIdentifierType: {Name: "PolicyIdentifierType", Type: awsapi.String},
 	shapePolicyRole: {Name: "PolicyRole", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType},
 		{Name: "RoleId", Field: "RoleId", Shape: shapeIdType},
 	}},
 	shapePolicyRoleListType: {Name: "PolicyRoleListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePolicyRole}},
+	shapePolicySourceType:   {Name: "PolicySourceType", Type: awsapi.String, Enum: []string{"user", "group", "role", "aws-managed", "user-managed", "resource", "none"}},
 	shapePolicyUsageType:    {Name: "PolicyUsageType", Type: awsapi.String, Enum: []string{"PermissionsPolicy", "PermissionsBoundary"}},
 	shapePolicyUser: {Name: "PolicyUser", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "UserName", Field: "UserName", Shape: shapeUserNameType},
@@ -754,6 +1154,15 @@ var shapes = []awsapi.Shape{
 		{Name: "VersionId", Field: "VersionId", Shape: shapePolicyVersionIdType},
 		{Name: "IsDefaultVersion", Field: "IsDefaultVersion", Shape: shapeBooleanType},
 		{Name: "CreateDate", Field: "CreateDate", Shape: shapeDateType},
+	}},
+	shapePosition: {Name: "Position", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Line", Field: "Line", Shape: shapeLineNumber},
+		{Name: "Column", Field: "Column", Shape: shapeColumnNumber},
+	}},
+	shapePutGroupPolicyRequest: {Name: "PutGroupPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "GroupName", Field: "GroupName", Shape: shapeGroupNameType, Required: true},
+		{Name: "PolicyName", Field: "PolicyName", Shape: shapePolicyNameType, Required: true},
+		{Name: "PolicyDocument", Field: "PolicyDocument", Shape: shapePolicyDocumentType, Required: true},
 	}},
 	shapePutRolePermissionsBoundaryRequest: {Name: "PutRolePermissionsBoundaryRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType, Required: true},
@@ -773,6 +1182,30 @@ var shapes = []awsapi.Shape{
 		{Name: "PolicyName", Field: "PolicyName", Shape: shapePolicyNameType, Required: true},
 		{Name: "PolicyDocument", Field: "PolicyDocument", Shape: shapePolicyDocumentType, Required: true},
 	}},
+	shapeRemoveClientIDFromOpenIDConnectProviderRequest: {Name: "RemoveClientIDFromOpenIDConnectProviderRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "OpenIDConnectProviderArn", Field: "OpenIDConnectProviderArn", Shape: shapeArnType, Required: true},
+		{Name: "ClientID", Field: "ClientID", Shape: shapeClientIDType, Required: true},
+	}},
+	shapeRemoveRoleFromInstanceProfileRequest: {Name: "RemoveRoleFromInstanceProfileRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "InstanceProfileName", Field: "InstanceProfileName", Shape: shapeInstanceProfileNameType, Required: true},
+		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType, Required: true},
+	}},
+	shapeRemoveUserFromGroupRequest: {Name: "RemoveUserFromGroupRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "GroupName", Field: "GroupName", Shape: shapeGroupNameType, Required: true},
+		{Name: "UserName", Field: "UserName", Shape: shapeExistingUserNameType, Required: true},
+	}},
+	shapeResourceHandlingOptionType: {Name: "ResourceHandlingOptionType", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 64},
+	shapeResourceNameListType:       {Name: "ResourceNameListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeResourceNameType}},
+	shapeResourceNameType:           {Name: "ResourceNameType", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 2048},
+	shapeResourceSpecificResult: {Name: "ResourceSpecificResult", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "EvalResourceName", Field: "EvalResourceName", Shape: shapeResourceNameType, Required: true},
+		{Name: "EvalResourceDecision", Field: "EvalResourceDecision", Shape: shapePolicyEvaluationDecisionType, Required: true},
+		{Name: "MatchedStatements", Field: "MatchedStatements", Shape: shapeStatementListType},
+		{Name: "MissingContextValues", Field: "MissingContextValues", Shape: shapeContextKeyNamesResultListType},
+		{Name: "EvalDecisionDetails", Field: "EvalDecisionDetails", Shape: shapeEvalDecisionDetailsType},
+		{Name: "PermissionsBoundaryDecisionDetail", Field: "PermissionsBoundaryDecisionDetail", Shape: shapePermissionsBoundaryDecisionDetail},
+	}},
+	shapeResourceSpecificResultListType: {Name: "ResourceSpecificResultListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeResourceSpecificResult}},
 	shapeRole: {Name: "Role", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Path", Field: "Path", Shape: shapePathType, Required: true},
 		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType, Required: true},
@@ -786,6 +1219,20 @@ var shapes = []awsapi.Shape{
 		{Name: "Tags", Field: "Tags", Shape: shapeTagListType},
 		{Name: "RoleLastUsed", Field: "RoleLastUsed", Shape: shapeRoleLastUsed},
 	}},
+	shapeRoleDetail: {Name: "RoleDetail", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Path", Field: "Path", Shape: shapePathType},
+		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType},
+		{Name: "RoleId", Field: "RoleId", Shape: shapeIdType},
+		{Name: "Arn", Field: "Arn", Shape: shapeArnType},
+		{Name: "CreateDate", Field: "CreateDate", Shape: shapeDateType},
+		{Name: "AssumeRolePolicyDocument", Field: "AssumeRolePolicyDocument", Shape: shapePolicyDocumentType},
+		{Name: "InstanceProfileList", Field: "InstanceProfileList", Shape: shapeInstanceProfileListType},
+		{Name: "RolePolicyList", Field: "RolePolicyList", Shape: shapePolicyDetailListType},
+		{Name: "AttachedManagedPolicies", Field: "AttachedManagedPolicies", Shape: shapeAttachedPoliciesListType},
+		{Name: "PermissionsBoundary", Field: "PermissionsBoundary", Shape: shapeAttachedPermissionsBoundary},
+		{Name: "Tags", Field: "Tags", Shape: shapeTagListType},
+		{Name: "RoleLastUsed", Field: "RoleLastUsed", Shape: shapeRoleLastUsed},
+	}},
 	shapeRoleLastUsed: {Name: "RoleLastUsed", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "LastUsedDate", Field: "LastUsedDate", Shape: shapeDateType},
 		{Name: "Region", Field: "Region", Shape: shapeStringType},
@@ -794,9 +1241,57 @@ var shapes = []awsapi.Shape{
 		{Name: "PolicyArn", Field: "PolicyArn", Shape: shapeArnType, Required: true},
 		{Name: "VersionId", Field: "VersionId", Shape: shapePolicyVersionIdType, Required: true},
 	}},
+	shapeSimulateCustomPolicyRequest: {Name: "SimulateCustomPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "PolicyInputList", Field: "PolicyInputList", Shape: shapeSimulationPolicyListType, Required: true},
+		{Name: "PermissionsBoundaryPolicyInputList", Field: "PermissionsBoundaryPolicyInputList", Shape: shapeSimulationPolicyListType},
+		{Name: "ActionNames", Field: "ActionNames", Shape: shapeActionNameListType, Required: true},
+		{Name: "ResourceArns", Field: "ResourceArns", Shape: shapeResourceNameListType},
+		{Name: "ResourcePolicy", Field: "ResourcePolicy", Shape: shapePolicyDocumentType},
+		{Name: "ResourceOwner", Field: "ResourceOwner", Shape: shapeResourceNameType},
+		{Name: "CallerArn", Field: "CallerArn", Shape: shapeResourceNameType},
+		{Name: "ContextEntries", Field: "ContextEntries", Shape: shapeContextEntryListType},
+		{Name: "ResourceHandlingOption", Field: "ResourceHandlingOption", Shape: shapeResourceHandlingOptionType},
+		{Name: "MaxItems", Field: "MaxItems", Shape: shapeMaxItemsType},
+		{Name: "Marker", Field: "Marker", Shape: shapeMarkerType},
+	}},
+	shapeSimulatePolicyResponse: {Name: "SimulatePolicyResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "EvaluationResults", Field: "EvaluationResults", Shape: shapeEvaluationResultsListType},
+		{Name: "IsTruncated", Field: "IsTruncated", Shape: shapeBooleanType},
+		{Name: "Marker", Field: "Marker", Shape: shapeResponseMarkerType},
+	}},
+	shapeSimulatePrincipalPolicyRequest: {Name: "SimulatePrincipalPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "PolicySourceArn", Field: "PolicySourceArn", Shape: shapeArnType, Required: true},
+		{Name: "PolicyInputList", Field: "PolicyInputList", Shape: shapeSimulationPolicyListType},
+		{Name: "PermissionsBoundaryPolicyInputList", Field: "PermissionsBoundaryPolicyInputList", Shape: shapeSimulationPolicyListType},
+		{Name: "ActionNames", Field: "ActionNames", Shape: shapeActionNameListType, Required: true},
+		{Name: "ResourceArns", Field: "ResourceArns", Shape: shapeResourceNameListType},
+		{Name: "ResourcePolicy", Field: "ResourcePolicy", Shape: shapePolicyDocumentType},
+		{Name: "ResourceOwner", Field: "ResourceOwner", Shape: shapeResourceNameType},
+		{Name: "CallerArn", Field: "CallerArn", Shape: shapeResourceNameType},
+		{Name: "ContextEntries", Field: "ContextEntries", Shape: shapeContextEntryListType},
+		{Name: "ResourceHandlingOption", Field: "ResourceHandlingOption", Shape: shapeResourceHandlingOptionType},
+		{Name: "MaxItems", Field: "MaxItems", Shape: shapeMaxItemsType},
+		{Name: "Marker", Field: "Marker", Shape: shapeMarkerType},
+	}},
+	shapeSimulationPolicyListType: {Name: "SimulationPolicyListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePolicyDocumentType}},
+	shapeStatement: {Name: "Statement", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "SourcePolicyId", Field: "SourcePolicyId", Shape: shapePolicyIdentifierType},
+		{Name: "SourcePolicyType", Field: "SourcePolicyType", Shape: shapePolicySourceType},
+		{Name: "StartPosition", Field: "StartPosition", Shape: shapePosition},
+		{Name: "EndPosition", Field: "EndPosition", Shape: shapePosition},
+	}},
+	shapeStatementListType: {Name: "StatementListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeStatement}},
 	shapeTag: {Name: "Tag", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Key", Field: "Key", Shape: shapeTagKeyType, Required: true},
 		{Name: "Value", Field: "Value", Shape: shapeTagValueType, Required: true},
+	}},
+	shapeTagInstanceProfileRequest: {Name: "TagInstanceProfileRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "InstanceProfileName", Field: "InstanceProfileName", Shape: shapeInstanceProfileNameType, Required: true},
+		{Name: "Tags", Field: "Tags", Shape: shapeTagListType, Required: true},
+	}},
+	shapeTagOpenIDConnectProviderRequest: {Name: "TagOpenIDConnectProviderRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "OpenIDConnectProviderArn", Field: "OpenIDConnectProviderArn", Shape: shapeArnType, Required: true},
+		{Name: "Tags", Field: "Tags", Shape: shapeTagListType, Required: true},
 	}},
 	shapeTagPolicyRequest: {Name: "TagPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "PolicyArn", Field: "PolicyArn", Shape: shapeArnType, Required: true},
@@ -809,6 +1304,14 @@ var shapes = []awsapi.Shape{
 	shapeTagUserRequest: {Name: "TagUserRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "UserName", Field: "UserName", Shape: shapeExistingUserNameType, Required: true},
 		{Name: "Tags", Field: "Tags", Shape: shapeTagListType, Required: true},
+	}},
+	shapeUntagInstanceProfileRequest: {Name: "UntagInstanceProfileRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "InstanceProfileName", Field: "InstanceProfileName", Shape: shapeInstanceProfileNameType, Required: true},
+		{Name: "TagKeys", Field: "TagKeys", Shape: shapeTagKeyListType, Required: true},
+	}},
+	shapeUntagOpenIDConnectProviderRequest: {Name: "UntagOpenIDConnectProviderRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "OpenIDConnectProviderArn", Field: "OpenIDConnectProviderArn", Shape: shapeArnType, Required: true},
+		{Name: "TagKeys", Field: "TagKeys", Shape: shapeTagKeyListType, Required: true},
 	}},
 	shapeUntagPolicyRequest: {Name: "UntagPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "PolicyArn", Field: "PolicyArn", Shape: shapeArnType, Required: true},
@@ -831,6 +1334,15 @@ var shapes = []awsapi.Shape{
 		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType, Required: true},
 		{Name: "PolicyDocument", Field: "PolicyDocument", Shape: shapePolicyDocumentType, Required: true},
 	}},
+	shapeUpdateGroupRequest: {Name: "UpdateGroupRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "GroupName", Field: "GroupName", Shape: shapeGroupNameType, Required: true},
+		{Name: "NewPath", Field: "NewPath", Shape: shapePathType},
+		{Name: "NewGroupName", Field: "NewGroupName", Shape: shapeGroupNameType},
+	}},
+	shapeUpdateOpenIDConnectProviderThumbprintRequest: {Name: "UpdateOpenIDConnectProviderThumbprintRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "OpenIDConnectProviderArn", Field: "OpenIDConnectProviderArn", Shape: shapeArnType, Required: true},
+		{Name: "ThumbprintList", Field: "ThumbprintList", Shape: shapeThumbprintListType, Required: true},
+	}},
 	shapeUpdateRoleDescriptionRequest: {Name: "UpdateRoleDescriptionRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "RoleName", Field: "RoleName", Shape: shapeRoleNameType, Required: true},
 		{Name: "Description", Field: "Description", Shape: shapeRoleDescriptionType, Required: true},
@@ -844,6 +1356,11 @@ var shapes = []awsapi.Shape{
 		{Name: "MaxSessionDuration", Field: "MaxSessionDuration", Shape: shapeRoleMaxSessionDurationType},
 	}},
 	shapeUpdateRoleResponse: {Name: "UpdateRoleResponse", Type: awsapi.Structure},
+	shapeUpdateUserRequest: {Name: "UpdateUserRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "UserName", Field: "UserName", Shape: shapeExistingUserNameType, Required: true},
+		{Name: "NewPath", Field: "NewPath", Shape: shapePathType},
+		{Name: "NewUserName", Field: "NewUserName", Shape: shapeUserNameType},
+	}},
 	shapeUser: {Name: "User", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Path", Field: "Path", Shape: shapePathType, Required: true},
 		{Name: "UserName", Field: "UserName", Shape: shapeUserNameType, Required: true},
@@ -854,16 +1371,35 @@ var shapes = []awsapi.Shape{
 		{Name: "PermissionsBoundary", Field: "PermissionsBoundary", Shape: shapeAttachedPermissionsBoundary},
 		{Name: "Tags", Field: "Tags", Shape: shapeTagListType},
 	}},
+	shapeUserDetail: {Name: "UserDetail", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Path", Field: "Path", Shape: shapePathType},
+		{Name: "UserName", Field: "UserName", Shape: shapeUserNameType},
+		{Name: "UserId", Field: "UserId", Shape: shapeIdType},
+		{Name: "Arn", Field: "Arn", Shape: shapeArnType},
+		{Name: "CreateDate", Field: "CreateDate", Shape: shapeDateType},
+		{Name: "UserPolicyList", Field: "UserPolicyList", Shape: shapePolicyDetailListType},
+		{Name: "GroupList", Field: "GroupList", Shape: shapeGroupNameListType},
+		{Name: "AttachedManagedPolicies", Field: "AttachedManagedPolicies", Shape: shapeAttachedPoliciesListType},
+		{Name: "PermissionsBoundary", Field: "PermissionsBoundary", Shape: shapeAttachedPermissionsBoundary},
+		{Name: "Tags", Field: "Tags", Shape: shapeTagListType},
+	}},
 	shapeAccessKeyIdType:               {Name: "accessKeyIdType", Type: awsapi.String, HasMin: true, Min: 16, HasMax: true, Max: 128, Pattern: `[\w]+`},
 	shapeAccessKeyMetadataListType:     {Name: "accessKeyMetadataListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeAccessKeyMetadata}},
 	shapeAccessKeySecretType:           {Name: "accessKeySecretType", Type: awsapi.String, Sensitive: true},
+	shapeAccountAliasListType:          {Name: "accountAliasListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeAccountAliasType}},
+	shapeAccountAliasType:              {Name: "accountAliasType", Type: awsapi.String, HasMin: true, Min: 3, HasMax: true, Max: 63, Pattern: "^[a-z0-9]([a-z0-9]|-(?!-)){1,61}[a-z0-9]$"},
 	shapeArnType:                       {Name: "arnType", Type: awsapi.String, HasMin: true, Min: 20, HasMax: true, Max: 2048},
 	shapeAttachedPoliciesListType:      {Name: "attachedPoliciesListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeAttachedPolicy}},
 	shapeAttachmentCountType:           {Name: "attachmentCountType", Type: awsapi.Integer},
 	shapeBooleanType:                   {Name: "booleanType", Type: awsapi.Boolean},
+	shapeClientIDListType:              {Name: "clientIDListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeClientIDType}},
+	shapeClientIDType:                  {Name: "clientIDType", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 255},
 	shapeDateType:                      {Name: "dateType", Type: awsapi.Timestamp},
+	shapeEntityListType:                {Name: "entityListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeEntityType}},
 	shapeExistingUserNameType:          {Name: "existingUserNameType", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: `[\w+=,.@-]+`},
+	shapeGroupDetailListType:           {Name: "groupDetailListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeGroupDetail}},
 	shapeGroupListType:                 {Name: "groupListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeGroup}},
+	shapeGroupNameListType:             {Name: "groupNameListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeGroupNameType}},
 	shapeGroupNameType:                 {Name: "groupNameType", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: `[\w+=,.@-]+`},
 	shapeIdType:                        {Name: "idType", Type: awsapi.String, HasMin: true, Min: 16, HasMax: true, Max: 128, Pattern: `[\w]+`},
 	shapeInstanceProfileListType:       {Name: "instanceProfileListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeInstanceProfile}},
@@ -873,6 +1409,7 @@ var shapes = []awsapi.Shape{
 	shapePathPrefixType:                {Name: "pathPrefixType", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 512, Pattern: `\u002F[\u0021-\u007F]*`},
 	shapePathType:                      {Name: "pathType", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 512, Pattern: `(\u002F)|(\u002F[\u0021-\u007E]+\u002F)`},
 	shapePolicyDescriptionType:         {Name: "policyDescriptionType", Type: awsapi.String, HasMax: true, Max: 1000},
+	shapePolicyDetailListType:          {Name: "policyDetailListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePolicyDetail}},
 	shapePolicyDocumentType:            {Name: "policyDocumentType", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 131072, Pattern: `[\u0009\u000A\u000D\u0020-\u00FF]+`},
 	shapePolicyDocumentVersionListType: {Name: "policyDocumentVersionListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePolicyVersion}},
 	shapePolicyListType:                {Name: "policyListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePolicy}},
@@ -883,15 +1420,22 @@ var shapes = []awsapi.Shape{
 	shapePolicyVersionIdType:           {Name: "policyVersionIdType", Type: awsapi.String, Pattern: `v[1-9][0-9]*(\.[A-Za-z0-9-]*)?`},
 	shapeResponseMarkerType:            {Name: "responseMarkerType", Type: awsapi.String},
 	shapeRoleDescriptionType:           {Name: "roleDescriptionType", Type: awsapi.String, HasMax: true, Max: 1000, Pattern: `[\u0009\u000A\u000D\u0020-\u007E\u00A1-\u00FF]*`},
+	shapeRoleDetailListType:            {Name: "roleDetailListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeRoleDetail}},
 	shapeRoleListType:                  {Name: "roleListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeRole}},
 	shapeRoleMaxSessionDurationType:    {Name: "roleMaxSessionDurationType", Type: awsapi.Integer, HasMin: true, Min: 3600, HasMax: true, Max: 43200},
 	shapeRoleNameType:                  {Name: "roleNameType", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 64, Pattern: `[\w+=,.@-]+`},
 	shapeStatusType:                    {Name: "statusType", Type: awsapi.String, Enum: []string{"Active", "Inactive", "Expired"}},
 	shapeStringType:                    {Name: "stringType", Type: awsapi.String},
+	shapeSummaryKeyType:                {Name: "summaryKeyType", Type: awsapi.String, Enum: []string{"Users", "UsersQuota", "Groups", "GroupsQuota", "ServerCertificates", "ServerCertificatesQuota", "UserPolicySizeQuota", "GroupPolicySizeQuota", "GroupsPerUserQuota", "SigningCertificatesPerUserQuota", "AccessKeysPerUserQuota", "MFADevices", "MFADevicesInUse", "AccountMFAEnabled", "AccountAccessKeysPresent", "AccountPasswordPresent", "AccountSigningCertificatesPresent", "AttachedPoliciesPerGroupQuota", "AttachedPoliciesPerRoleQuota", "AttachedPoliciesPerUserQuota", "Policies", "PoliciesQuota", "PolicySizeQuota", "PolicyVersionsInUse", "PolicyVersionsInUseQuota", "VersionsPerPolicyQuota", "GlobalEndpointTokenVersion", "AssumeRolePolicySizeQuota", "InstanceProfiles", "InstanceProfilesQuota", "Providers", "RolePolicySizeQuota", "Roles", "RolesQuota"}},
+	shapeSummaryMapType:                {Name: "summaryMapType", Type: awsapi.Map, Key: awsapi.Ref{Shape: shapeSummaryKeyType}, Elem: awsapi.Ref{Shape: shapeSummaryValueType}},
+	shapeSummaryValueType:              {Name: "summaryValueType", Type: awsapi.Integer},
 	shapeTagKeyListType:                {Name: "tagKeyListType", Type: awsapi.List, HasMax: true, Max: 50, Elem: awsapi.Ref{Shape: shapeTagKeyType}},
 	shapeTagKeyType:                    {Name: "tagKeyType", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: `[\p{L}\p{Z}\p{N}_.:/=+\-@]+`},
 	shapeTagListType:                   {Name: "tagListType", Type: awsapi.List, HasMax: true, Max: 50, Elem: awsapi.Ref{Shape: shapeTag}},
 	shapeTagValueType:                  {Name: "tagValueType", Type: awsapi.String, HasMin: true, HasMax: true, Max: 256, Pattern: `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`},
+	shapeThumbprintListType:            {Name: "thumbprintListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeThumbprintType}},
+	shapeThumbprintType:                {Name: "thumbprintType", Type: awsapi.String, HasMin: true, Min: 40, HasMax: true, Max: 40},
+	shapeUserDetailListType:            {Name: "userDetailListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeUserDetail}},
 	shapeUserListType:                  {Name: "userListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeUser}},
 	shapeUserNameType:                  {Name: "userNameType", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 64, Pattern: `[\w+=,.@-]+`},
 }

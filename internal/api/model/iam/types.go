@@ -6,6 +6,46 @@ import (
 	"time"
 )
 
+// AddClientIDToOpenIDConnectProviderInput is the input of AddClientIDToOpenIDConnectProvider.
+type AddClientIDToOpenIDConnectProviderInput struct {
+	OpenIDConnectProviderArn *string // required
+	ClientID                 *string // required
+}
+
+// AddClientIDToOpenIDConnectProviderOutput is the output of AddClientIDToOpenIDConnectProvider.
+type AddClientIDToOpenIDConnectProviderOutput struct {
+}
+
+// AddRoleToInstanceProfileInput is the input of AddRoleToInstanceProfile.
+type AddRoleToInstanceProfileInput struct {
+	InstanceProfileName *string // required
+	RoleName            *string // required
+}
+
+// AddRoleToInstanceProfileOutput is the output of AddRoleToInstanceProfile.
+type AddRoleToInstanceProfileOutput struct {
+}
+
+// AddUserToGroupInput is the input of AddUserToGroup.
+type AddUserToGroupInput struct {
+	GroupName *string // required
+	UserName  *string // required
+}
+
+// AddUserToGroupOutput is the output of AddUserToGroup.
+type AddUserToGroupOutput struct {
+}
+
+// AttachGroupPolicyInput is the input of AttachGroupPolicy.
+type AttachGroupPolicyInput struct {
+	GroupName *string // required
+	PolicyArn *string // required
+}
+
+// AttachGroupPolicyOutput is the output of AttachGroupPolicy.
+type AttachGroupPolicyOutput struct {
+}
+
 // AttachRolePolicyInput is the input of AttachRolePolicy.
 type AttachRolePolicyInput struct {
 	RoleName  *string // required
@@ -34,6 +74,52 @@ type CreateAccessKeyInput struct {
 // CreateAccessKeyOutput is the output of CreateAccessKey.
 type CreateAccessKeyOutput struct {
 	AccessKey *AccessKey
+}
+
+// CreateAccountAliasInput is the input of CreateAccountAlias.
+type CreateAccountAliasInput struct {
+	AccountAlias *string // required
+}
+
+// CreateAccountAliasOutput is the output of CreateAccountAlias.
+type CreateAccountAliasOutput struct {
+}
+
+// CreateGroupInput is the input of CreateGroup.
+type CreateGroupInput struct {
+	Path      *string
+	GroupName *string // required
+}
+
+// CreateGroupOutput is the output of CreateGroup.
+type CreateGroupOutput struct {
+	Group *Group
+}
+
+// CreateInstanceProfileInput is the input of CreateInstanceProfile.
+type CreateInstanceProfileInput struct {
+	InstanceProfileName *string // required
+	Path                *string
+	Tags                []Tag
+}
+
+// CreateInstanceProfileOutput is the output of CreateInstanceProfile.
+type CreateInstanceProfileOutput struct {
+	InstanceProfile *InstanceProfile
+}
+
+// CreateOpenIDConnectProviderInput is the input of CreateOpenIDConnectProvider.
+type CreateOpenIDConnectProviderInput struct {
+	Url            *string // required
+	ClientIDList   []string
+	ThumbprintList []string
+	Tags           []Tag
+}
+
+// CreateOpenIDConnectProviderOutput is the output of CreateOpenIDConnectProvider.
+type CreateOpenIDConnectProviderOutput struct {
+	OpenIDConnectProviderArn *string
+	Tags                     []Tag
 }
 
 // CreatePolicyInput is the input of CreatePolicy.
@@ -99,6 +185,52 @@ type DeleteAccessKeyInput struct {
 
 // DeleteAccessKeyOutput is the output of DeleteAccessKey.
 type DeleteAccessKeyOutput struct {
+}
+
+// DeleteAccountAliasInput is the input of DeleteAccountAlias.
+type DeleteAccountAliasInput struct {
+	AccountAlias *string // required
+}
+
+// DeleteAccountAliasOutput is the output of DeleteAccountAlias.
+type DeleteAccountAliasOutput struct {
+}
+
+// DeleteGroupInput is the input of DeleteGroup.
+type DeleteGroupInput struct {
+	GroupName *string // required
+}
+
+// DeleteGroupOutput is the output of DeleteGroup.
+type DeleteGroupOutput struct {
+}
+
+// DeleteGroupPolicyInput is the input of DeleteGroupPolicy.
+type DeleteGroupPolicyInput struct {
+	GroupName  *string // required
+	PolicyName *string // required
+}
+
+// DeleteGroupPolicyOutput is the output of DeleteGroupPolicy.
+type DeleteGroupPolicyOutput struct {
+}
+
+// DeleteInstanceProfileInput is the input of DeleteInstanceProfile.
+type DeleteInstanceProfileInput struct {
+	InstanceProfileName *string // required
+}
+
+// DeleteInstanceProfileOutput is the output of DeleteInstanceProfile.
+type DeleteInstanceProfileOutput struct {
+}
+
+// DeleteOpenIDConnectProviderInput is the input of DeleteOpenIDConnectProvider.
+type DeleteOpenIDConnectProviderInput struct {
+	OpenIDConnectProviderArn *string // required
+}
+
+// DeleteOpenIDConnectProviderOutput is the output of DeleteOpenIDConnectProvider.
+type DeleteOpenIDConnectProviderOutput struct {
 }
 
 // DeletePolicyInput is the input of DeletePolicy.
@@ -176,6 +308,16 @@ type DeleteUserPolicyInput struct {
 type DeleteUserPolicyOutput struct {
 }
 
+// DetachGroupPolicyInput is the input of DetachGroupPolicy.
+type DetachGroupPolicyInput struct {
+	GroupName *string // required
+	PolicyArn *string // required
+}
+
+// DetachGroupPolicyOutput is the output of DetachGroupPolicy.
+type DetachGroupPolicyOutput struct {
+}
+
 // DetachRolePolicyInput is the input of DetachRolePolicy.
 type DetachRolePolicyInput struct {
 	RoleName  *string // required
@@ -194,6 +336,116 @@ type DetachUserPolicyInput struct {
 
 // DetachUserPolicyOutput is the output of DetachUserPolicy.
 type DetachUserPolicyOutput struct {
+}
+
+// GetAccessKeyLastUsedInput is the input of GetAccessKeyLastUsed.
+type GetAccessKeyLastUsedInput struct {
+	AccessKeyId *string // required
+}
+
+// GetAccessKeyLastUsedOutput is the output of GetAccessKeyLastUsed.
+type GetAccessKeyLastUsedOutput struct {
+	UserName          *string
+	AccessKeyLastUsed *AccessKeyLastUsed
+}
+
+// GetAccountAuthorizationDetailsInput is the input of GetAccountAuthorizationDetails.
+type GetAccountAuthorizationDetailsInput struct {
+	Filter   []string
+	MaxItems *int32
+	Marker   *string
+}
+
+// GetAccountAuthorizationDetailsOutput is the output of GetAccountAuthorizationDetails.
+type GetAccountAuthorizationDetailsOutput struct {
+	UserDetailList  []UserDetail
+	GroupDetailList []GroupDetail
+	RoleDetailList  []RoleDetail
+	Policies        []ManagedPolicyDetail
+	IsTruncated     *bool
+	Marker          *string
+}
+
+// GetAccountSummaryInput is the input of GetAccountSummary.
+type GetAccountSummaryInput struct {
+}
+
+// GetAccountSummaryOutput is the output of GetAccountSummary.
+type GetAccountSummaryOutput struct {
+	SummaryMap map[string]int32
+}
+
+// GetContextKeysForCustomPolicyInput is the input of GetContextKeysForCustomPolicy.
+type GetContextKeysForCustomPolicyInput struct {
+	PolicyInputList []string // required
+}
+
+// GetContextKeysForCustomPolicyOutput is the output of GetContextKeysForCustomPolicy.
+type GetContextKeysForCustomPolicyOutput struct {
+	ContextKeyNames []string
+}
+
+// GetContextKeysForPrincipalPolicyInput is the input of GetContextKeysForPrincipalPolicy.
+type GetContextKeysForPrincipalPolicyInput struct {
+	PolicySourceArn *string // required
+	PolicyInputList []string
+}
+
+// GetContextKeysForPrincipalPolicyOutput is the output of GetContextKeysForPrincipalPolicy.
+type GetContextKeysForPrincipalPolicyOutput struct {
+	ContextKeyNames []string
+}
+
+// GetGroupInput is the input of GetGroup.
+type GetGroupInput struct {
+	GroupName *string // required
+	Marker    *string
+	MaxItems  *int32
+}
+
+// GetGroupOutput is the output of GetGroup.
+type GetGroupOutput struct {
+	Group       *Group
+	Users       []User
+	IsTruncated *bool
+	Marker      *string
+}
+
+// GetGroupPolicyInput is the input of GetGroupPolicy.
+type GetGroupPolicyInput struct {
+	GroupName  *string // required
+	PolicyName *string // required
+}
+
+// GetGroupPolicyOutput is the output of GetGroupPolicy.
+type GetGroupPolicyOutput struct {
+	GroupName      *string
+	PolicyName     *string
+	PolicyDocument *string
+}
+
+// GetInstanceProfileInput is the input of GetInstanceProfile.
+type GetInstanceProfileInput struct {
+	InstanceProfileName *string // required
+}
+
+// GetInstanceProfileOutput is the output of GetInstanceProfile.
+type GetInstanceProfileOutput struct {
+	InstanceProfile *InstanceProfile
+}
+
+// GetOpenIDConnectProviderInput is the input of GetOpenIDConnectProvider.
+type GetOpenIDConnectProviderInput struct {
+	OpenIDConnectProviderArn *string // required
+}
+
+// GetOpenIDConnectProviderOutput is the output of GetOpenIDConnectProvider.
+type GetOpenIDConnectProviderOutput struct {
+	Url            *string
+	ClientIDList   []string
+	ThumbprintList []string
+	CreateDate     *time.Time
+	Tags           []Tag
 }
 
 // GetPolicyInput is the input of GetPolicy.
@@ -277,6 +529,34 @@ type ListAccessKeysOutput struct {
 	Marker            *string
 }
 
+// ListAccountAliasesInput is the input of ListAccountAliases.
+type ListAccountAliasesInput struct {
+	Marker   *string
+	MaxItems *int32
+}
+
+// ListAccountAliasesOutput is the output of ListAccountAliases.
+type ListAccountAliasesOutput struct {
+	AccountAliases []string
+	IsTruncated    *bool
+	Marker         *string
+}
+
+// ListAttachedGroupPoliciesInput is the input of ListAttachedGroupPolicies.
+type ListAttachedGroupPoliciesInput struct {
+	GroupName  *string // required
+	PathPrefix *string
+	Marker     *string
+	MaxItems   *int32
+}
+
+// ListAttachedGroupPoliciesOutput is the output of ListAttachedGroupPolicies.
+type ListAttachedGroupPoliciesOutput struct {
+	AttachedPolicies []AttachedPolicy
+	IsTruncated      *bool
+	Marker           *string
+}
+
 // ListAttachedRolePoliciesInput is the input of ListAttachedRolePolicies.
 type ListAttachedRolePoliciesInput struct {
 	RoleName   *string // required
@@ -326,6 +606,34 @@ type ListEntitiesForPolicyOutput struct {
 	Marker       *string
 }
 
+// ListGroupPoliciesInput is the input of ListGroupPolicies.
+type ListGroupPoliciesInput struct {
+	GroupName *string // required
+	Marker    *string
+	MaxItems  *int32
+}
+
+// ListGroupPoliciesOutput is the output of ListGroupPolicies.
+type ListGroupPoliciesOutput struct {
+	PolicyNames []string
+	IsTruncated *bool
+	Marker      *string
+}
+
+// ListGroupsInput is the input of ListGroups.
+type ListGroupsInput struct {
+	PathPrefix *string
+	Marker     *string
+	MaxItems   *int32
+}
+
+// ListGroupsOutput is the output of ListGroups.
+type ListGroupsOutput struct {
+	Groups      []Group
+	IsTruncated *bool
+	Marker      *string
+}
+
 // ListGroupsForUserInput is the input of ListGroupsForUser.
 type ListGroupsForUserInput struct {
 	UserName *string // required
@@ -340,6 +648,34 @@ type ListGroupsForUserOutput struct {
 	Marker      *string
 }
 
+// ListInstanceProfileTagsInput is the input of ListInstanceProfileTags.
+type ListInstanceProfileTagsInput struct {
+	InstanceProfileName *string // required
+	Marker              *string
+	MaxItems            *int32
+}
+
+// ListInstanceProfileTagsOutput is the output of ListInstanceProfileTags.
+type ListInstanceProfileTagsOutput struct {
+	Tags        []Tag
+	IsTruncated *bool
+	Marker      *string
+}
+
+// ListInstanceProfilesInput is the input of ListInstanceProfiles.
+type ListInstanceProfilesInput struct {
+	PathPrefix *string
+	Marker     *string
+	MaxItems   *int32
+}
+
+// ListInstanceProfilesOutput is the output of ListInstanceProfiles.
+type ListInstanceProfilesOutput struct {
+	InstanceProfiles []InstanceProfile
+	IsTruncated      *bool
+	Marker           *string
+}
+
 // ListInstanceProfilesForRoleInput is the input of ListInstanceProfilesForRole.
 type ListInstanceProfilesForRoleInput struct {
 	RoleName *string // required
@@ -352,6 +688,29 @@ type ListInstanceProfilesForRoleOutput struct {
 	InstanceProfiles []InstanceProfile
 	IsTruncated      *bool
 	Marker           *string
+}
+
+// ListOpenIDConnectProviderTagsInput is the input of ListOpenIDConnectProviderTags.
+type ListOpenIDConnectProviderTagsInput struct {
+	OpenIDConnectProviderArn *string // required
+	Marker                   *string
+	MaxItems                 *int32
+}
+
+// ListOpenIDConnectProviderTagsOutput is the output of ListOpenIDConnectProviderTags.
+type ListOpenIDConnectProviderTagsOutput struct {
+	Tags        []Tag
+	IsTruncated *bool
+	Marker      *string
+}
+
+// ListOpenIDConnectProvidersInput is the input of ListOpenIDConnectProviders.
+type ListOpenIDConnectProvidersInput struct {
+}
+
+// ListOpenIDConnectProvidersOutput is the output of ListOpenIDConnectProviders.
+type ListOpenIDConnectProvidersOutput struct {
+	OpenIDConnectProviderList []OpenIDConnectProviderListEntry
 }
 
 // ListPoliciesInput is the input of ListPolicies.
@@ -483,6 +842,17 @@ type ListUsersOutput struct {
 	Marker      *string
 }
 
+// PutGroupPolicyInput is the input of PutGroupPolicy.
+type PutGroupPolicyInput struct {
+	GroupName      *string // required
+	PolicyName     *string // required
+	PolicyDocument *string // required
+}
+
+// PutGroupPolicyOutput is the output of PutGroupPolicy.
+type PutGroupPolicyOutput struct {
+}
+
 // PutRolePermissionsBoundaryInput is the input of PutRolePermissionsBoundary.
 type PutRolePermissionsBoundaryInput struct {
 	RoleName            *string // required
@@ -525,6 +895,36 @@ type PutUserPolicyInput struct {
 type PutUserPolicyOutput struct {
 }
 
+// RemoveClientIDFromOpenIDConnectProviderInput is the input of RemoveClientIDFromOpenIDConnectProvider.
+type RemoveClientIDFromOpenIDConnectProviderInput struct {
+	OpenIDConnectProviderArn *string // required
+	ClientID                 *string // required
+}
+
+// RemoveClientIDFromOpenIDConnectProviderOutput is the output of RemoveClientIDFromOpenIDConnectProvider.
+type RemoveClientIDFromOpenIDConnectProviderOutput struct {
+}
+
+// RemoveRoleFromInstanceProfileInput is the input of RemoveRoleFromInstanceProfile.
+type RemoveRoleFromInstanceProfileInput struct {
+	InstanceProfileName *string // required
+	RoleName            *string // required
+}
+
+// RemoveRoleFromInstanceProfileOutput is the output of RemoveRoleFromInstanceProfile.
+type RemoveRoleFromInstanceProfileOutput struct {
+}
+
+// RemoveUserFromGroupInput is the input of RemoveUserFromGroup.
+type RemoveUserFromGroupInput struct {
+	GroupName *string // required
+	UserName  *string // required
+}
+
+// RemoveUserFromGroupOutput is the output of RemoveUserFromGroup.
+type RemoveUserFromGroupOutput struct {
+}
+
 // SetDefaultPolicyVersionInput is the input of SetDefaultPolicyVersion.
 type SetDefaultPolicyVersionInput struct {
 	PolicyArn *string // required
@@ -533,6 +933,71 @@ type SetDefaultPolicyVersionInput struct {
 
 // SetDefaultPolicyVersionOutput is the output of SetDefaultPolicyVersion.
 type SetDefaultPolicyVersionOutput struct {
+}
+
+// SimulateCustomPolicyInput is the input of SimulateCustomPolicy.
+type SimulateCustomPolicyInput struct {
+	PolicyInputList                    []string // required
+	PermissionsBoundaryPolicyInputList []string
+	ActionNames                        []string // required
+	ResourceArns                       []string
+	ResourcePolicy                     *string
+	ResourceOwner                      *string
+	CallerArn                          *string
+	ContextEntries                     []ContextEntry
+	ResourceHandlingOption             *string
+	MaxItems                           *int32
+	Marker                             *string
+}
+
+// SimulateCustomPolicyOutput is the output of SimulateCustomPolicy.
+type SimulateCustomPolicyOutput struct {
+	EvaluationResults []EvaluationResult
+	IsTruncated       *bool
+	Marker            *string
+}
+
+// SimulatePrincipalPolicyInput is the input of SimulatePrincipalPolicy.
+type SimulatePrincipalPolicyInput struct {
+	PolicySourceArn                    *string // required
+	PolicyInputList                    []string
+	PermissionsBoundaryPolicyInputList []string
+	ActionNames                        []string // required
+	ResourceArns                       []string
+	ResourcePolicy                     *string
+	ResourceOwner                      *string
+	CallerArn                          *string
+	ContextEntries                     []ContextEntry
+	ResourceHandlingOption             *string
+	MaxItems                           *int32
+	Marker                             *string
+}
+
+// SimulatePrincipalPolicyOutput is the output of SimulatePrincipalPolicy.
+type SimulatePrincipalPolicyOutput struct {
+	EvaluationResults []EvaluationResult
+	IsTruncated       *bool
+	Marker            *string
+}
+
+// TagInstanceProfileInput is the input of TagInstanceProfile.
+type TagInstanceProfileInput struct {
+	InstanceProfileName *string // required
+	Tags                []Tag   // required
+}
+
+// TagInstanceProfileOutput is the output of TagInstanceProfile.
+type TagInstanceProfileOutput struct {
+}
+
+// TagOpenIDConnectProviderInput is the input of TagOpenIDConnectProvider.
+type TagOpenIDConnectProviderInput struct {
+	OpenIDConnectProviderArn *string // required
+	Tags                     []Tag   // required
+}
+
+// TagOpenIDConnectProviderOutput is the output of TagOpenIDConnectProvider.
+type TagOpenIDConnectProviderOutput struct {
 }
 
 // TagPolicyInput is the input of TagPolicy.
@@ -563,6 +1028,26 @@ type TagUserInput struct {
 
 // TagUserOutput is the output of TagUser.
 type TagUserOutput struct {
+}
+
+// UntagInstanceProfileInput is the input of UntagInstanceProfile.
+type UntagInstanceProfileInput struct {
+	InstanceProfileName *string  // required
+	TagKeys             []string // required
+}
+
+// UntagInstanceProfileOutput is the output of UntagInstanceProfile.
+type UntagInstanceProfileOutput struct {
+}
+
+// UntagOpenIDConnectProviderInput is the input of UntagOpenIDConnectProvider.
+type UntagOpenIDConnectProviderInput struct {
+	OpenIDConnectProviderArn *string  // required
+	TagKeys                  []string // required
+}
+
+// UntagOpenIDConnectProviderOutput is the output of UntagOpenIDConnectProvider.
+type UntagOpenIDConnectProviderOutput struct {
 }
 
 // UntagPolicyInput is the input of UntagPolicy.
@@ -616,6 +1101,27 @@ type UpdateAssumeRolePolicyInput struct {
 type UpdateAssumeRolePolicyOutput struct {
 }
 
+// UpdateGroupInput is the input of UpdateGroup.
+type UpdateGroupInput struct {
+	GroupName    *string // required
+	NewPath      *string
+	NewGroupName *string
+}
+
+// UpdateGroupOutput is the output of UpdateGroup.
+type UpdateGroupOutput struct {
+}
+
+// UpdateOpenIDConnectProviderThumbprintInput is the input of UpdateOpenIDConnectProviderThumbprint.
+type UpdateOpenIDConnectProviderThumbprintInput struct {
+	OpenIDConnectProviderArn *string  // required
+	ThumbprintList           []string // required
+}
+
+// UpdateOpenIDConnectProviderThumbprintOutput is the output of UpdateOpenIDConnectProviderThumbprint.
+type UpdateOpenIDConnectProviderThumbprintOutput struct {
+}
+
 // UpdateRoleInput is the input of UpdateRole.
 type UpdateRoleInput struct {
 	RoleName           *string // required
@@ -638,6 +1144,17 @@ type UpdateRoleDescriptionOutput struct {
 	Role *Role
 }
 
+// UpdateUserInput is the input of UpdateUser.
+type UpdateUserInput struct {
+	UserName    *string // required
+	NewPath     *string
+	NewUserName *string
+}
+
+// UpdateUserOutput is the output of UpdateUser.
+type UpdateUserOutput struct {
+}
+
 // AccessKey is the shape AccessKey.
 type AccessKey struct {
 	UserName        *string
@@ -645,6 +1162,13 @@ type AccessKey struct {
 	Status          *string
 	SecretAccessKey *string
 	CreateDate      *time.Time
+}
+
+// AccessKeyLastUsed is the shape AccessKeyLastUsed.
+type AccessKeyLastUsed struct {
+	LastUsedDate *time.Time
+	ServiceName  *string
+	Region       *string
 }
 
 // AccessKeyMetadata is the shape AccessKeyMetadata.
@@ -667,6 +1191,26 @@ type AttachedPolicy struct {
 	PolicyArn  *string
 }
 
+// ContextEntry is the shape ContextEntry.
+type ContextEntry struct {
+	ContextKeyName   *string
+	ContextKeyValues []string
+	ContextKeyType   *string
+}
+
+// EvaluationResult is the shape EvaluationResult.
+type EvaluationResult struct {
+	EvalActionName                    *string
+	EvalResourceName                  *string
+	EvalDecision                      *string
+	MatchedStatements                 []Statement
+	MissingContextValues              []string
+	OrganizationsDecisionDetail       *OrganizationsDecisionDetail
+	PermissionsBoundaryDecisionDetail *PermissionsBoundaryDecisionDetail
+	EvalDecisionDetails               map[string]string
+	ResourceSpecificResults           []ResourceSpecificResult
+}
+
 // Group is the shape Group.
 type Group struct {
 	Path       *string
@@ -674,6 +1218,17 @@ type Group struct {
 	GroupId    *string
 	Arn        *string
 	CreateDate *time.Time
+}
+
+// GroupDetail is the shape GroupDetail.
+type GroupDetail struct {
+	Path                    *string
+	GroupName               *string
+	GroupId                 *string
+	Arn                     *string
+	CreateDate              *time.Time
+	GroupPolicyList         []PolicyDetail
+	AttachedManagedPolicies []AttachedPolicy
 }
 
 // InstanceProfile is the shape InstanceProfile.
@@ -685,6 +1240,37 @@ type InstanceProfile struct {
 	CreateDate          *time.Time
 	Roles               []Role
 	Tags                []Tag
+}
+
+// ManagedPolicyDetail is the shape ManagedPolicyDetail.
+type ManagedPolicyDetail struct {
+	PolicyName                    *string
+	PolicyId                      *string
+	Arn                           *string
+	Path                          *string
+	DefaultVersionId              *string
+	AttachmentCount               *int32
+	PermissionsBoundaryUsageCount *int32
+	IsAttachable                  *bool
+	Description                   *string
+	CreateDate                    *time.Time
+	UpdateDate                    *time.Time
+	PolicyVersionList             []PolicyVersion
+}
+
+// OpenIDConnectProviderListEntry is the shape OpenIDConnectProviderListEntry.
+type OpenIDConnectProviderListEntry struct {
+	Arn *string
+}
+
+// OrganizationsDecisionDetail is the shape OrganizationsDecisionDetail.
+type OrganizationsDecisionDetail struct {
+	AllowedByOrganizations *bool
+}
+
+// PermissionsBoundaryDecisionDetail is the shape PermissionsBoundaryDecisionDetail.
+type PermissionsBoundaryDecisionDetail struct {
+	AllowedByPermissionsBoundary *bool
 }
 
 // Policy is the shape Policy.
@@ -701,6 +1287,12 @@ type Policy struct {
 	CreateDate                    *time.Time
 	UpdateDate                    *time.Time
 	Tags                          []Tag
+}
+
+// PolicyDetail is the shape PolicyDetail.
+type PolicyDetail struct {
+	PolicyName     *string
+	PolicyDocument *string
 }
 
 // PolicyGroup is the shape PolicyGroup.
@@ -729,6 +1321,22 @@ type PolicyVersion struct {
 	CreateDate       *time.Time
 }
 
+// Position is the shape Position.
+type Position struct {
+	Line   *int32
+	Column *int32
+}
+
+// ResourceSpecificResult is the shape ResourceSpecificResult.
+type ResourceSpecificResult struct {
+	EvalResourceName                  *string
+	EvalResourceDecision              *string
+	MatchedStatements                 []Statement
+	MissingContextValues              []string
+	EvalDecisionDetails               map[string]string
+	PermissionsBoundaryDecisionDetail *PermissionsBoundaryDecisionDetail
+}
+
 // Role is the shape Role.
 type Role struct {
 	Path                     *string
@@ -744,10 +1352,34 @@ type Role struct {
 	RoleLastUsed             *RoleLastUsed
 }
 
+// RoleDetail is the shape RoleDetail.
+type RoleDetail struct {
+	Path                     *string
+	RoleName                 *string
+	RoleId                   *string
+	Arn                      *string
+	CreateDate               *time.Time
+	AssumeRolePolicyDocument *string
+	InstanceProfileList      []InstanceProfile
+	RolePolicyList           []PolicyDetail
+	AttachedManagedPolicies  []AttachedPolicy
+	PermissionsBoundary      *AttachedPermissionsBoundary
+	Tags                     []Tag
+	RoleLastUsed             *RoleLastUsed
+}
+
 // RoleLastUsed is the shape RoleLastUsed.
 type RoleLastUsed struct {
 	LastUsedDate *time.Time
 	Region       *string
+}
+
+// Statement is the shape Statement.
+type Statement struct {
+	SourcePolicyId   *string
+	SourcePolicyType *string
+	StartPosition    *Position
+	EndPosition      *Position
 }
 
 // Tag is the shape Tag.
@@ -766,4 +1398,18 @@ type User struct {
 	PasswordLastUsed    *time.Time
 	PermissionsBoundary *AttachedPermissionsBoundary
 	Tags                []Tag
+}
+
+// UserDetail is the shape UserDetail.
+type UserDetail struct {
+	Path                    *string
+	UserName                *string
+	UserId                  *string
+	Arn                     *string
+	CreateDate              *time.Time
+	UserPolicyList          []PolicyDetail
+	GroupList               []string
+	AttachedManagedPolicies []AttachedPolicy
+	PermissionsBoundary     *AttachedPermissionsBoundary
+	Tags                    []Tag
 }

@@ -24,12 +24,12 @@ var operations = []awsapi.Operation{
 	{Name: "AssumeRoleWithSAML", Method: "POST", URI: "/", Status: 200, ResultWrapper: "AssumeRoleWithSAMLResult", NoAuth: true},
 	{Name: "AssumeRoleWithWebIdentity", Method: "POST", URI: "/", Status: 200, ResultWrapper: "AssumeRoleWithWebIdentityResult", NoAuth: true},
 	{Name: "AssumeRoot", Method: "POST", URI: "/", Status: 200, ResultWrapper: "AssumeRootResult"},
-	{Name: "DecodeAuthorizationMessage", Method: "POST", URI: "/", Status: 200, ResultWrapper: "DecodeAuthorizationMessageResult"},
-	{Name: "GetAccessKeyInfo", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetAccessKeyInfoResult"},
+	{Name: "DecodeAuthorizationMessage", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeDecodeAuthorizationMessageRequest, Output: shapeDecodeAuthorizationMessageResponse, ResultWrapper: "DecodeAuthorizationMessageResult"},
+	{Name: "GetAccessKeyInfo", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeGetAccessKeyInfoRequest, Output: shapeGetAccessKeyInfoResponse, ResultWrapper: "GetAccessKeyInfoResult"},
 	{Name: "GetCallerIdentity", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeGetCallerIdentityRequest, Output: shapeGetCallerIdentityResponse, ResultWrapper: "GetCallerIdentityResult"},
 	{Name: "GetDelegatedAccessToken", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetDelegatedAccessTokenResult"},
-	{Name: "GetFederationToken", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetFederationTokenResult"},
-	{Name: "GetSessionToken", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetSessionTokenResult"},
+	{Name: "GetFederationToken", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeGetFederationTokenRequest, Output: shapeGetFederationTokenResponse, ResultWrapper: "GetFederationTokenResult"},
+	{Name: "GetSessionToken", Method: "POST", URI: "/", Status: 200, Built: true, Input: shapeGetSessionTokenRequest, Output: shapeGetSessionTokenResponse, ResultWrapper: "GetSessionTokenResult"},
 	{Name: "GetWebIdentityToken", Method: "POST", URI: "/", Status: 200, ResultWrapper: "GetWebIdentityTokenResult"},
 }
 
@@ -54,8 +54,17 @@ const (
 	shapeAssumeRoleResponse
 	shapeAssumedRoleUser
 	shapeCredentials
+	shapeDecodeAuthorizationMessageRequest
+	shapeDecodeAuthorizationMessageResponse
+	shapeFederatedUser
+	shapeGetAccessKeyInfoRequest
+	shapeGetAccessKeyInfoResponse
 	shapeGetCallerIdentityRequest
 	shapeGetCallerIdentityResponse
+	shapeGetFederationTokenRequest
+	shapeGetFederationTokenResponse
+	shapeGetSessionTokenRequest
+	shapeGetSessionTokenResponse
 	shapePolicyDescriptorType
 	shapeProvidedContext
 	shapeProvidedContextsListType
@@ -67,12 +76,17 @@ const (
 	shapeAssumedRoleIdType
 	shapeContextAssertionType
 	shapeDateType
+	shapeDecodedMessageType
+	shapeDurationSecondsType
+	shapeEncodedMessageType
 	shapeExternalIdType
+	shapeFederatedIdType
 	shapeNonNegativeIntegerType
 	shapePolicyDescriptorListType
 	shapeRoleDurationSecondsType
 	shapeRoleSessionNameType
 	shapeSerialNumberType
+	shapeSessionPolicyDocumentType
 	shapeSourceIdentityType
 	shapeTagKeyListType
 	shapeTagKeyType
@@ -82,6 +96,7 @@ const (
 	shapeTokenType
 	shapeUnrestrictedSessionPolicyDocumentType
 	shapeUserIdType
+	shapeUserNameType
 )
 
 var shapes = []awsapi.Shape{
@@ -116,11 +131,47 @@ var shapes = []awsapi.Shape{
 		{Name: "SessionToken", Field: "SessionToken", Shape: shapeTokenType, Required: true},
 		{Name: "Expiration", Field: "Expiration", Shape: shapeDateType, Required: true},
 	}},
+	shapeDecodeAuthorizationMessageRequest: {Name: "DecodeAuthorizationMessageRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "EncodedMessage", Field: "EncodedMessage", Shape: shapeEncodedMessageType, Required: true},
+	}},
+	shapeDecodeAuthorizationMessageResponse: {Name: "DecodeAuthorizationMessageResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "DecodedMessage", Field: "DecodedMessage", Shape: shapeDecodedMessageType},
+	}},
+	shapeFederatedUser: {Name: "FederatedUser", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "FederatedUserId", Field: "FederatedUserId", Shape: shapeFederatedIdType, Required: true},
+		{Name: "Arn", Field: "Arn", Shape: shapeArnType, Required: true},
+	}},
+	shapeGetAccessKeyInfoRequest: {Name: "GetAccessKeyInfoRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "AccessKeyId", Field: "AccessKeyId", Shape: shapeAccessKeyIdType, Required: true},
+	}},
+	shapeGetAccessKeyInfoResponse: {Name: "GetAccessKeyInfoResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Account", Field: "Account", Shape: shapeAccountType},
+	}},
 	shapeGetCallerIdentityRequest: {Name: "GetCallerIdentityRequest", Type: awsapi.Structure},
 	shapeGetCallerIdentityResponse: {Name: "GetCallerIdentityResponse", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "UserId", Field: "UserId", Shape: shapeUserIdType},
 		{Name: "Account", Field: "Account", Shape: shapeAccountType},
 		{Name: "Arn", Field: "Arn", Shape: shapeArnType},
+	}},
+	shapeGetFederationTokenRequest: {Name: "GetFederationTokenRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Name", Field: "Name", Shape: shapeUserNameType, Required: true},
+		{Name: "Policy", Field: "Policy", Shape: shapeSessionPolicyDocumentType},
+		{Name: "PolicyArns", Field: "PolicyArns", Shape: shapePolicyDescriptorListType},
+		{Name: "DurationSeconds", Field: "DurationSeconds", Shape: shapeDurationSecondsType},
+		{Name: "Tags", Field: "Tags", Shape: shapeTagListType},
+	}},
+	shapeGetFederationTokenResponse: {Name: "GetFederationTokenResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Credentials", Field: "Credentials", Shape: shapeCredentials},
+		{Name: "FederatedUser", Field: "FederatedUser", Shape: shapeFederatedUser},
+		{Name: "PackedPolicySize", Field: "PackedPolicySize", Shape: shapeNonNegativeIntegerType},
+	}},
+	shapeGetSessionTokenRequest: {Name: "GetSessionTokenRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "DurationSeconds", Field: "DurationSeconds", Shape: shapeDurationSecondsType},
+		{Name: "SerialNumber", Field: "SerialNumber", Shape: shapeSerialNumberType},
+		{Name: "TokenCode", Field: "TokenCode", Shape: shapeTokenCodeType},
+	}},
+	shapeGetSessionTokenResponse: {Name: "GetSessionTokenResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Credentials", Field: "Credentials", Shape: shapeCredentials},
 	}},
 	shapePolicyDescriptorType: {Name: "PolicyDescriptorType", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "arn", Field: "Arn", Shape: shapeArnType},
@@ -141,12 +192,17 @@ var shapes = []awsapi.Shape{
 	shapeAssumedRoleIdType:                     {Name: "assumedRoleIdType", Type: awsapi.String, HasMin: true, Min: 2, HasMax: true, Max: 193, Pattern: `[\w+=,.@:-]*`},
 	shapeContextAssertionType:                  {Name: "contextAssertionType", Type: awsapi.String, HasMin: true, Min: 4, HasMax: true, Max: 2048},
 	shapeDateType:                              {Name: "dateType", Type: awsapi.Timestamp},
+	shapeDecodedMessageType:                    {Name: "decodedMessageType", Type: awsapi.String},
+	shapeDurationSecondsType:                   {Name: "durationSecondsType", Type: awsapi.Integer, HasMin: true, Min: 900, HasMax: true, Max: 129600},
+	shapeEncodedMessageType:                    {Name: "encodedMessageType", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 10240},
 	shapeExternalIdType:                        {Name: "externalIdType", Type: awsapi.String, HasMin: true, Min: 2, HasMax: true, Max: 1224, Pattern: `[\w+=,.@:\/-]*`},
+	shapeFederatedIdType:                       {Name: "federatedIdType", Type: awsapi.String, HasMin: true, Min: 2, HasMax: true, Max: 193, Pattern: `[\w+=,.@\:-]*`},
 	shapeNonNegativeIntegerType:                {Name: "nonNegativeIntegerType", Type: awsapi.Integer, HasMin: true},
 	shapePolicyDescriptorListType:              {Name: "policyDescriptorListType", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePolicyDescriptorType}},
 	shapeRoleDurationSecondsType:               {Name: "roleDurationSecondsType", Type: awsapi.Integer, HasMin: true, Min: 900, HasMax: true, Max: 43200},
 	shapeRoleSessionNameType:                   {Name: "roleSessionNameType", Type: awsapi.String, HasMin: true, Min: 2, HasMax: true, Max: 64, Pattern: `[\w+=,.@-]*`},
 	shapeSerialNumberType:                      {Name: "serialNumberType", Type: awsapi.String, HasMin: true, Min: 9, HasMax: true, Max: 256, Pattern: `[\w+=/:,.@-]*`},
+	shapeSessionPolicyDocumentType:             {Name: "sessionPolicyDocumentType", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 2048, Pattern: `[\u0009\u000A\u000D\u0020-\u00FF]+`},
 	shapeSourceIdentityType:                    {Name: "sourceIdentityType", Type: awsapi.String, HasMin: true, Min: 2, HasMax: true, Max: 64, Pattern: `[\w+=,.@-]*`},
 	shapeTagKeyListType:                        {Name: "tagKeyListType", Type: awsapi.List, HasMax: true, Max: 50, Elem: awsapi.Ref{Shape: shapeTagKeyType}},
 	shapeTagKeyType:                            {Name: "tagKeyType", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: `[\p{L}\p{Z}\p{N}_.:/=+\-@]+`},
@@ -156,4 +212,5 @@ var shapes = []awsapi.Shape{
 	shapeTokenType:                             {Name: "tokenType", Type: awsapi.String},
 	shapeUnrestrictedSessionPolicyDocumentType: {Name: "unrestrictedSessionPolicyDocumentType", Type: awsapi.String, HasMin: true, Min: 1, Pattern: `[\u0009\u000A\u000D\u0020-\u00FF]+`},
 	shapeUserIdType:                            {Name: "userIdType", Type: awsapi.String},
+	shapeUserNameType:                          {Name: "userNameType", Type: awsapi.String, HasMin: true, Min: 2, HasMax: true, Max: 32, Pattern: `[\w+=,.@-]*`},
 }

@@ -30,6 +30,26 @@ type AssumeRoleOutput struct {
 	SourceIdentity   *string
 }
 
+// DecodeAuthorizationMessageInput is the input of DecodeAuthorizationMessage.
+type DecodeAuthorizationMessageInput struct {
+	EncodedMessage *string // required
+}
+
+// DecodeAuthorizationMessageOutput is the output of DecodeAuthorizationMessage.
+type DecodeAuthorizationMessageOutput struct {
+	DecodedMessage *string
+}
+
+// GetAccessKeyInfoInput is the input of GetAccessKeyInfo.
+type GetAccessKeyInfoInput struct {
+	AccessKeyId *string // required
+}
+
+// GetAccessKeyInfoOutput is the output of GetAccessKeyInfo.
+type GetAccessKeyInfoOutput struct {
+	Account *string
+}
+
 // GetCallerIdentityInput is the input of GetCallerIdentity.
 type GetCallerIdentityInput struct {
 }
@@ -39,6 +59,34 @@ type GetCallerIdentityOutput struct {
 	UserId  *string
 	Account *string
 	Arn     *string
+}
+
+// GetFederationTokenInput is the input of GetFederationToken.
+type GetFederationTokenInput struct {
+	Name            *string // required
+	Policy          *string
+	PolicyArns      []PolicyDescriptorType
+	DurationSeconds *int32
+	Tags            []Tag
+}
+
+// GetFederationTokenOutput is the output of GetFederationToken.
+type GetFederationTokenOutput struct {
+	Credentials      *Credentials
+	FederatedUser    *FederatedUser
+	PackedPolicySize *int32
+}
+
+// GetSessionTokenInput is the input of GetSessionToken.
+type GetSessionTokenInput struct {
+	DurationSeconds *int32
+	SerialNumber    *string
+	TokenCode       *string
+}
+
+// GetSessionTokenOutput is the output of GetSessionToken.
+type GetSessionTokenOutput struct {
+	Credentials *Credentials
 }
 
 // AssumedRoleUser is the shape AssumedRoleUser.
@@ -53,6 +101,12 @@ type Credentials struct {
 	SecretAccessKey *string
 	SessionToken    *string
 	Expiration      *time.Time
+}
+
+// FederatedUser is the shape FederatedUser.
+type FederatedUser struct {
+	FederatedUserId *string
+	Arn             *string
 }
 
 // PolicyDescriptorType is the shape PolicyDescriptorType.

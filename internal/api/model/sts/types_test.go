@@ -13,8 +13,12 @@ func TestStructsFitShapes(t *testing.T) {
 	t.Parallel()
 	rt := awsapi.NewRouter(stsmodel.Service())
 	for operation, io := range map[string][2]any{
-		"AssumeRole":        {&stsmodel.AssumeRoleInput{}, &stsmodel.AssumeRoleOutput{}},
-		"GetCallerIdentity": {&stsmodel.GetCallerIdentityInput{}, &stsmodel.GetCallerIdentityOutput{}},
+		"AssumeRole":                 {&stsmodel.AssumeRoleInput{}, &stsmodel.AssumeRoleOutput{}},
+		"DecodeAuthorizationMessage": {&stsmodel.DecodeAuthorizationMessageInput{}, &stsmodel.DecodeAuthorizationMessageOutput{}},
+		"GetAccessKeyInfo":           {&stsmodel.GetAccessKeyInfoInput{}, &stsmodel.GetAccessKeyInfoOutput{}},
+		"GetCallerIdentity":          {&stsmodel.GetCallerIdentityInput{}, &stsmodel.GetCallerIdentityOutput{}},
+		"GetFederationToken":         {&stsmodel.GetFederationTokenInput{}, &stsmodel.GetFederationTokenOutput{}},
+		"GetSessionToken":            {&stsmodel.GetSessionTokenInput{}, &stsmodel.GetSessionTokenOutput{}},
 	} {
 		if err := rt.Binding(operation).Check(io[0], io[1]); err != nil {
 			t.Error(err)
