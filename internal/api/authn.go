@@ -6,9 +6,11 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/awsapi"
+	"github.com/sekisho-iot/sekisho/internal/sts"
 )
 
 const (
@@ -64,7 +66,23 @@ func (h *Handler) authenticate(ctx context.Context, c *Call, s *awsapi.Signature
 		}
 	}
 	c.Identity = id
+	h.noteUse(id, s, c.Now)
 	return body, payload, nil
+}
+
+// noteUse notes the use of an access key, or of a role by one of its sessions.
+func (h *Handler) noteUse(id *sts.Identity, s *awsapi.Signature, at time.Time) {
+	if h.uses == nil {
+		return
+	}
+	switch id.Kind {
+	case sts.LongTerm:
+		h.uses.Used(id.AccessKeyID, s.Service, s.Region, at)
+	case sts.RoleSession:
+		role, _, _ := strings.Cut(id.Principal.UserID, ":")
+		h.uses.Used(role, s.Service, s.Region, at)
+	case sts.UserSession, sts.FederatedSession:
+	}
 }
 
 // authenticationFailed tells the operator why; the access key id is no secret.

@@ -33,6 +33,11 @@ type Observer interface {
 	Deny(service, action string)
 }
 
+// Uses notes when an access key or a role was last used.
+type Uses interface {
+	Used(id, service, region string, at time.Time)
+}
+
 type resourcePolicy = func(ctx context.Context, resource string) (*policy.Policy, error)
 
 // Options is what a Handler is made of.
@@ -47,6 +52,7 @@ type Options struct {
 	MQTT http.Handler // WebSocket upgrades of /mqtt; nil answers 501
 
 	Observer Observer // nil counts nothing
+	Uses     Uses     // nil notes nothing
 	Logger   *slog.Logger
 	Now      func() time.Time
 	Rand     io.Reader // request ids
@@ -64,6 +70,7 @@ type Handler struct {
 	own      http.Handler
 	mqtt     http.Handler
 	observer Observer
+	uses     Uses
 	log      *slog.Logger
 	now      func() time.Time
 	rand     io.Reader
@@ -87,6 +94,7 @@ func New(o Options) (*Handler, error) {
 		own:      o.Own,
 		mqtt:     o.MQTT,
 		observer: o.Observer,
+		uses:     o.Uses,
 		log:      o.Logger,
 		now:      o.Now,
 		rand:     o.Rand,

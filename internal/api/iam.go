@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,13 +15,17 @@ import (
 
 // IAM is the service of roles, users and policies. Actions and resources are
 // those of the service authorization reference for IAM.
-func IAM(svc *iam.Service) Service {
-	r := &iamRows{svc: svc}
-	rows := append(r.roleRows(), r.policyRows()...)
-	return Service{Name: "iam", Operations: append(rows, r.userRows()...)}
+func IAM(svc *iam.Service, uses *iam.Uses) Service {
+	r := &iamRows{svc: svc, uses: uses}
+	return Service{Name: "iam", Operations: slices.Concat(
+		r.roleRows(), r.policyRows(), r.userRows(), r.groupRows(), r.profileRows(),
+	)}
 }
 
-type iamRows struct{ svc *iam.Service }
+type iamRows struct {
+	svc  *iam.Service
+	uses *iam.Uses
+}
 
 // iamOp is a row whose action is called like the operation.
 func iamOp[In, Out any](name string, resource func(*Call, *In) string, handle func(context.Context, *Call, *In) (*Out, error)) Operation {
@@ -304,8 +309,10 @@ func (r *iamRows) listEntities(ctx context.Context, _ *Call, in *m.ListEntitiesF
 		kind = iam.RoleHolder
 	case "User":
 		kind = iam.UserHolder
-	case "Group", "LocalManagedPolicy", "AWSManagedPolicy":
-		return out, nil // nothing of the kind exists here
+	case "Group":
+		kind = iam.GroupHolder
+	case "LocalManagedPolicy", "AWSManagedPolicy":
+		return out, nil // policies have none attached
 	default:
 		return nil, iot.Errorf(iot.KindInvalid, "validation", "1 validation error detected: Value at 'entityFilter' failed to satisfy constraint: Member must satisfy enum value set: [User, Role, Group, LocalManagedPolicy, AWSManagedPolicy]")
 	}
@@ -316,9 +323,12 @@ func (r *iamRows) listEntities(ctx context.Context, _ *Call, in *m.ListEntitiesF
 	}
 	out.IsTruncated, out.Marker = new(marker != ""), markerOut(marker)
 	for _, e := range list {
-		if e.Kind == iam.UserHolder {
+		switch e.Kind {
+		case iam.UserHolder:
 			out.PolicyUsers = append(out.PolicyUsers, m.PolicyUser{UserName: new(e.Name), UserId: new(e.ID)})
-		} else {
+		case iam.GroupHolder:
+			out.PolicyGroups = append(out.PolicyGroups, m.PolicyGroup{GroupName: new(e.Name), GroupId: new(e.ID)})
+		case iam.RoleHolder:
 			out.PolicyRoles = append(out.PolicyRoles, m.PolicyRole{RoleName: new(e.Name), RoleId: new(e.ID)})
 		}
 	}

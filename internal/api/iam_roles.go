@@ -31,7 +31,9 @@ func (r *iamRows) roleRows() []Operation {
 					return nil, err
 				}
 				out := roleOut(role)
-				out.RoleLastUsed = &m.RoleLastUsed{}
+				if out.RoleLastUsed, err = r.roleLastUsed(ctx, role.ID); err != nil {
+					return nil, err
+				}
 				return &m.GetRoleOutput{Role: out}, nil
 			}),
 		iamOp("ListRoles", func(c *Call, in *m.ListRolesInput) string { return iamARN(c, "role", in.PathPrefix, "") }, r.listRoles),
@@ -47,13 +49,6 @@ func (r *iamRows) roleRows() []Operation {
 		roleOp(r, "DeleteRole", func(in *m.DeleteRoleInput) *string { return in.RoleName },
 			func(ctx context.Context, _ *Call, in *m.DeleteRoleInput) (*m.DeleteRoleOutput, error) {
 				return nil, r.svc.DeleteRole(ctx, deref(in.RoleName))
-			}),
-		roleOp(r, "ListInstanceProfilesForRole", func(in *m.ListInstanceProfilesForRoleInput) *string { return in.RoleName },
-			func(ctx context.Context, _ *Call, in *m.ListInstanceProfilesForRoleInput) (*m.ListInstanceProfilesForRoleOutput, error) {
-				if _, err := r.svc.Role(ctx, deref(in.RoleName)); err != nil {
-					return nil, err
-				}
-				return &m.ListInstanceProfilesForRoleOutput{InstanceProfiles: []m.InstanceProfile{}, IsTruncated: new(false)}, nil
 			}),
 		withKeys(iamOp("TagRole", func(c *Call, in *m.TagRoleInput) string { return r.roleARN(c, in.RoleName) },
 			func(ctx context.Context, _ *Call, in *m.TagRoleInput) (*m.TagRoleOutput, error) {
@@ -154,6 +149,14 @@ func (r *iamRows) attached(ctx context.Context, h iam.Holder, o iam.ListOptions)
 		out[i] = m.AttachedPolicy{PolicyName: new(a.Name), PolicyArn: new(a.ARN)}
 	}
 	return out, marker, nil
+}
+
+func (r *iamRows) roleLastUsed(ctx context.Context, id string) (*m.RoleLastUsed, error) {
+	use, used, err := r.uses.Last(ctx, id)
+	if err != nil || !used {
+		return &m.RoleLastUsed{}, err
+	}
+	return &m.RoleLastUsed{LastUsedDate: &use.At, Region: &use.Region}, nil
 }
 
 func roleOut(r iam.Role) *m.Role {

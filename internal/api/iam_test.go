@@ -88,9 +88,11 @@ func newIAMServer(t *testing.T) *iamServer {
 	noError(t, s.EnsureAdmin(t.Context(), adminID, adminSecret))
 	cfg := sts.Config{Account: iotAccount, Region: "us-east-1", Keys: ring, Directory: directory{s}, Devices: directory{s}, Now: time.Now}
 	auth := sts.NewAuthenticator(cfg)
+	uses := iam.NewUses(t.Context(), db.IAM(), log)
+	t.Cleanup(func() { noError(t, uses.Close()) })
 	h, err := api.New(api.Options{
-		Services:      []api.Service{api.IAM(s), api.STS(sts.NewAssumer(cfg, log), auth)},
-		Authenticator: auth, Account: iotAccount, Region: "us-east-1",
+		Services:      []api.Service{api.IAM(s, uses), api.STS(sts.NewAssumer(cfg, log), auth)},
+		Authenticator: auth, Uses: uses, Account: iotAccount, Region: "us-east-1",
 		Logger: log, Now: time.Now, Rand: rand.Reader,
 	})
 	noError(t, err)

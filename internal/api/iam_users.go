@@ -70,12 +70,12 @@ func (r *iamRows) userRows() []Operation {
 			func(ctx context.Context, _ *Call, in *m.DeleteUserInput) (*m.DeleteUserOutput, error) {
 				return nil, r.svc.DeleteUser(ctx, deref(in.UserName))
 			}),
-		userOp(r, "ListGroupsForUser", func(in *m.ListGroupsForUserInput) *string { return in.UserName },
-			func(ctx context.Context, _ *Call, in *m.ListGroupsForUserInput) (*m.ListGroupsForUserOutput, error) {
-				if _, err := r.svc.User(ctx, deref(in.UserName)); err != nil {
+		userOp(r, "UpdateUser", func(in *m.UpdateUserInput) *string { return in.UserName },
+			func(ctx context.Context, c *Call, in *m.UpdateUserInput) (*m.UpdateUserOutput, error) {
+				if err := r.mayBecome(ctx, c, "iam:UpdateUser", "user", in.NewPath, in.NewUserName, in.UserName); err != nil {
 					return nil, err
 				}
-				return &m.ListGroupsForUserOutput{Groups: []m.Group{}, IsTruncated: new(false)}, nil
+				return nil, r.svc.UpdateUser(ctx, deref(in.UserName), in.NewUserName, in.NewPath)
 			}),
 		withKeys(iamOp("PutUserPermissionsBoundary", func(c *Call, in *m.PutUserPermissionsBoundaryInput) string { return r.userARN(c, in.UserName) },
 			func(ctx context.Context, _ *Call, in *m.PutUserPermissionsBoundaryInput) (*m.PutUserPermissionsBoundaryOutput, error) {
@@ -149,7 +149,32 @@ func (r *iamRows) keyRows() []Operation {
 			func(ctx context.Context, who string, in *m.DeleteAccessKeyInput) (*m.DeleteAccessKeyOutput, error) {
 				return nil, r.svc.DeleteAccessKey(ctx, who, deref(in.AccessKeyId))
 			}),
+		iamOp("GetAccessKeyLastUsed", func(c *Call, in *m.GetAccessKeyLastUsedInput) string {
+			// The owner is not named; a key that is unknown is nobody's.
+			owner, err := r.svc.KeyOwner(c.HTTP.Context(), deref(in.AccessKeyId))
+			if err != nil || owner == "" {
+				return "*"
+			}
+			return r.userARN(c, &owner)
+		}, r.getAccessKeyLastUsed),
 	}
+}
+
+// getAccessKeyLastUsed answers for a key that was never used what AWS does.
+func (r *iamRows) getAccessKeyLastUsed(ctx context.Context, _ *Call, in *m.GetAccessKeyLastUsedInput) (*m.GetAccessKeyLastUsedOutput, error) {
+	owner, err := r.svc.KeyOwner(ctx, deref(in.AccessKeyId))
+	if err != nil {
+		return nil, err
+	}
+	use, used, err := r.uses.Last(ctx, *in.AccessKeyId)
+	if err != nil {
+		return nil, err
+	}
+	out := &m.GetAccessKeyLastUsedOutput{UserName: &owner, AccessKeyLastUsed: &m.AccessKeyLastUsed{ServiceName: new("N/A"), Region: new("N/A")}}
+	if used {
+		out.AccessKeyLastUsed = &m.AccessKeyLastUsed{LastUsedDate: &use.At, ServiceName: &use.Service, Region: &use.Region}
+	}
+	return out, nil
 }
 
 func (r *iamRows) userPolicyRows() []Operation {

@@ -22,8 +22,12 @@ func (s *Service) PutInlinePolicy(ctx context.Context, h Holder, name, doc strin
 		return err
 	}
 	limit := maxInlineOfRole
-	if h.Kind == UserHolder {
+	switch h.Kind {
+	case UserHolder:
 		limit = maxInlineOfUser
+	case GroupHolder:
+		limit = maxInlineOfGroup
+	case RoleHolder:
 	}
 	return s.store.PutInline(ctx, h, InlinePolicy{Name: name, Document: doc}, limit)
 }

@@ -156,6 +156,9 @@ const (
 	userPrefix   = "AIDA"
 	policyPrefix = "ANPA"
 	keyPrefix    = "AKIA"
+	groupPrefix  = "AGPA"
+
+	profilePrefix = "AIPA"
 )
 
 // newID returns prefix and n random characters of A-Z and 2-7.

@@ -205,8 +205,28 @@ func (s *Service) loadUser(ctx context.Context, name string) (*userGrants, error
 	if g.identity, err = s.policiesOf(ctx, Holder{UserHolder, name}, u.ID); err != nil {
 		return nil, err
 	}
+	if g.identity, err = s.withGroups(ctx, name, g.identity); err != nil {
+		return nil, err
+	}
 	g.boundary, g.hasBoundary, err = s.boundaryOf(ctx, u.Boundary)
 	return g, err
+}
+
+// withGroups adds the policies of a user's groups. A group that goes while it
+// is read fails the whole, and is not there the next time.
+func (s *Service) withGroups(ctx context.Context, user string, set policy.Set) (policy.Set, error) {
+	groups, err := s.store.GroupsOf(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range groups {
+		more, err := s.policiesOf(ctx, Holder{GroupHolder, g.Name}, g.ID)
+		if err != nil { // its kind would be taken for the user's
+			return nil, fmt.Errorf("load policies of user %s: %s", user, err.Error())
+		}
+		set = append(set, more...)
+	}
+	return set, nil
 }
 
 func (s *Service) loadKey(ctx context.Context, id string) (*keyRecord, error) {

@@ -171,7 +171,7 @@ func (s *Service) DeleteRole(ctx context.Context, name string) error {
 	return s.store.DeleteRole(ctx, name)
 }
 
-// Tag adds or replaces the tags of a role, user or policy.
+// Tag adds or replaces the tags of a role, user, policy or instance profile.
 func (s *Service) Tag(ctx context.Context, o TagOwner, tags []Tag) error {
 	if err := checkOwner(o); err != nil {
 		return err
@@ -204,7 +204,7 @@ func (s *Service) Untag(ctx context.Context, o TagOwner, keys []string) error {
 	return s.store.DeleteTags(ctx, o, keys)
 }
 
-// Tags pages the tags of a role, user or policy.
+// Tags pages the tags of a role, user, policy or instance profile.
 func (s *Service) Tags(ctx context.Context, o TagOwner, list ListOptions) ([]Tag, string, error) {
 	if err := checkOwner(o); err != nil {
 		return nil, "", err
@@ -215,6 +215,10 @@ func (s *Service) Tags(ctx context.Context, o TagOwner, list ListOptions) ([]Tag
 	}
 	var tags []Tag
 	switch {
+	case o.Profile != "":
+		var p InstanceProfile
+		p, err = s.store.Profile(ctx, o.Profile)
+		tags = p.Tags
 	case o.PolicyARN != "":
 		var pol Policy
 		pol, err = s.Policy(ctx, o.PolicyARN)
@@ -236,6 +240,9 @@ func (s *Service) Tags(ctx context.Context, o TagOwner, list ListOptions) ([]Tag
 }
 
 func checkOwner(o TagOwner) error {
+	if o.Profile != "" {
+		return checkName(o.Profile, "instanceProfileName", maxProfileName)
+	}
 	if o.PolicyARN != "" {
 		return checkPolicyARN(o.PolicyARN)
 	}
@@ -251,8 +258,12 @@ func (s *Service) ownTags(o TagOwner) error {
 }
 
 func (h Holder) check() error {
-	if h.Kind == UserHolder {
+	switch h.Kind {
+	case UserHolder:
 		return checkName(h.Name, "userName", maxUserName)
+	case GroupHolder:
+		return checkName(h.Name, "groupName", maxGroupName)
+	case RoleHolder:
 	}
 	return checkName(h.Name, "roleName", maxRoleName)
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Tag is one tag of a role, user or policy. Keys differ by more than case.
+// Tag is one tag of a role, user, policy or instance profile. Keys differ by more than case.
 type Tag struct{ Key, Value string }
 
 // Role is a role as it is stored.
@@ -74,17 +74,22 @@ type HolderKind uint8
 const (
 	RoleHolder HolderKind = iota + 1
 	UserHolder
+	GroupHolder
 )
 
-// String returns "role" or "user".
+// String returns "role", "user" or "group".
 func (k HolderKind) String() string {
-	if k == UserHolder {
+	switch k {
+	case UserHolder:
 		return "user"
+	case GroupHolder:
+		return "group"
+	case RoleHolder:
 	}
 	return "role"
 }
 
-// Holder names a role or user.
+// Holder names a role, user or group.
 type Holder struct {
 	Kind HolderKind
 	Name string
@@ -124,7 +129,7 @@ type RoleStore interface {
 	RoleName(ctx context.Context, id string) (string, error)
 	Roles(ctx context.Context, p Page) ([]Role, error)
 	UpdateRole(ctx context.Context, name string, c RoleChange) error
-	// DeleteRole refuses a role that still has policies.
+	// DeleteRole refuses a role that still has policies or an instance profile.
 	DeleteRole(ctx context.Context, name string) error
 }
 
@@ -133,7 +138,8 @@ type UserStore interface {
 	InsertUser(ctx context.Context, u User) error
 	User(ctx context.Context, name string) (User, error)
 	Users(ctx context.Context, p Page) ([]User, error)
-	// DeleteUser refuses a user that still has policies or keys.
+	UpdateUser(ctx context.Context, name string, c NameChange) error
+	// DeleteUser refuses a user that still has policies, keys or groups.
 	DeleteUser(ctx context.Context, name string) error
 	// InsertKey refuses more than limit keys of one user; 0 means no limit.
 	InsertKey(ctx context.Context, k AccessKey, limit int) error
@@ -186,16 +192,21 @@ type TagStore interface {
 	DeleteTags(ctx context.Context, o TagOwner, keys []string) error
 }
 
-// TagOwner names what tags are on: a holder, or a policy by ARN.
+// TagOwner names what tags are on: a holder, or a policy by ARN, or an instance
+// profile by name.
 type TagOwner struct {
 	Holder
 	PolicyARN string
+	Profile   string
 }
 
 // Store is everything that the service keeps.
 type Store interface {
 	RoleStore
 	UserStore
+	GroupStore
+	ProfileStore
+	UseStore
 	PolicyStore
 	GrantStore
 	TagStore

@@ -141,6 +141,7 @@ type rooms struct {
 	things       *registry.Registry
 	certificates *pki.Certificates
 	identities   *iam.Service
+	uses         *iam.Uses
 	tokens       sts.Config
 	sessions     *sts.Authenticator
 	aliases      *sts.RoleAliases
@@ -174,6 +175,8 @@ func (s *Server) openRooms(ctx context.Context) (*rooms, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.uses = iam.NewUses(ctx, s.db.IAM(), o.Logger)
+	s.stop(r.uses.Close)
 	r.tokens = sts.Config{
 		Account: s.account, Region: region, Keys: keys, Now: o.Now,
 		Directory: directory{r.identities}, Devices: devices{r.certificates, r.things},
@@ -205,14 +208,14 @@ func (s *Server) openFronts(r *rooms) error {
 		Services: []api.Service{
 			api.IoTData(s.broker),
 			api.IoT(r.things, r.certificates, r.aliases, s.deviceEndpoint),
-			api.IAM(r.identities),
+			api.IAM(r.identities, r.uses),
 			api.STS(sts.NewAssumer(r.tokens, o.Logger), r.sessions),
 			api.S3(r.objects),
 			api.Sekisho(s.info, &api.Explainer{Registry: r.things, Certificates: r.certificates, Sessions: r.sessions, S3: r.objects},
 				&api.Uploads{Ledger: s.ledger, Door: s.db.Uploads(), Aliases: r.aliases, S3: r.objects}),
 		},
 		Authenticator: r.sessions, Account: s.account, Region: o.Region, PublicHosts: o.PublicHosts,
-		Own: own.handler(), MQTT: websocket, Observer: s.metrics, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
+		Own: own.handler(), MQTT: websocket, Observer: s.metrics, Uses: r.uses, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
 	})
 	if err != nil {
 		return err

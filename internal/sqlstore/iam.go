@@ -41,21 +41,35 @@ func orNotFound(err, missing error) error {
 
 // holderID returns the unique id behind a holder's name.
 func holderID(q querier, h iam.Holder) (string, error) {
-	var id string
-	if h.Kind == iam.UserHolder {
-		err := q.queryRow("SELECT id FROM iam_users WHERE name = ?", h.Name).Scan(&id)
-		return id, orNotFound(err, noUser(h.Name))
+	query, missing := "SELECT id FROM iam_roles WHERE name = ?", noRole(h.Name)
+	switch h.Kind {
+	case iam.UserHolder:
+		query, missing = "SELECT id FROM iam_users WHERE name = ?", noUser(h.Name)
+	case iam.GroupHolder:
+		query, missing = "SELECT id FROM iam_groups WHERE name = ?", iam.NoSuchGroup(h.Name)
+	case iam.RoleHolder:
 	}
-	err := q.queryRow("SELECT id FROM iam_roles WHERE name = ?", h.Name).Scan(&id)
-	return id, orNotFound(err, noRole(h.Name))
+	var id string
+	err := q.queryRow(query, h.Name).Scan(&id)
+	return id, orNotFound(err, missing)
 }
 
-func (t *tx) holderChanged(h iam.Holder) {
-	if h.Kind == iam.UserHolder {
+// holderChanged announces what a change of a holder's policies concerns: of a
+// group, every member.
+func (t *tx) holderChanged(h iam.Holder) error {
+	switch h.Kind {
+	case iam.UserHolder:
 		t.changed(iot.ChangeUser, h.Name)
-	} else {
+	case iam.GroupHolder:
+		id, err := holderID(t, h)
+		if err != nil {
+			return err
+		}
+		return t.membersChanged(id)
+	case iam.RoleHolder:
 		t.changed(iot.ChangeRole, h.Name)
 	}
+	return nil
 }
 
 // InsertRole keeps a new role. Names differ by more than case.
@@ -194,8 +208,7 @@ func (s *IAMStore) SetBoundary(ctx context.Context, h iam.Holder, arn string) er
 		if _, err := t.exec(query, arn, id); err != nil {
 			return err
 		}
-		t.holderChanged(h)
-		return nil
+		return t.holderChanged(h)
 	})
 }
 
@@ -227,11 +240,21 @@ func (s *IAMStore) DeleteRole(ctx context.Context, name string) error {
 		if err := bare(t, id); err != nil {
 			return err
 		}
-		if _, err := t.exec("DELETE FROM iam_roles WHERE id = ?", id); err != nil {
+		var profiles int
+		if err := t.queryRow("SELECT count(*) FROM iam_instance_profiles WHERE role_id = ?", id).Scan(&profiles); err != nil {
 			return err
 		}
-		if _, err := t.exec("DELETE FROM iam_tags WHERE owner_id = ?", id); err != nil {
-			return err
+		if profiles > 0 {
+			return iot.Errorf(iot.KindConflict, "instance-profile", "Cannot delete entity, must remove roles from instance profile first.")
+		}
+		for _, stmt := range []string{
+			"DELETE FROM iam_roles WHERE id = ?",
+			"DELETE FROM iam_tags WHERE owner_id = ?",
+			"DELETE FROM iam_last_used WHERE id = ?",
+		} {
+			if _, err := t.exec(stmt, id); err != nil {
+				return err
+			}
 		}
 		t.changed(iot.ChangeRole, name)
 		return nil
@@ -262,8 +285,7 @@ func (s *IAMStore) PutInline(ctx context.Context, h iam.Holder, p iam.InlinePoli
 			ON CONFLICT (holder_id, name) DO UPDATE SET document = excluded.document`, id, p.Name, p.Document); err != nil {
 			return err
 		}
-		t.holderChanged(h)
-		return nil
+		return t.holderChanged(h)
 	})
 }
 
@@ -298,8 +320,7 @@ func (s *IAMStore) DeleteInline(ctx context.Context, h iam.Holder, name string) 
 		if n == 0 {
 			return iam.NoSuchInline(h, name)
 		}
-		t.holderChanged(h)
-		return nil
+		return t.holderChanged(h)
 	})
 }
 
@@ -323,14 +344,10 @@ func (s *IAMStore) Attach(ctx context.Context, h iam.Holder, arn string, at time
 			return err
 		}
 		if all > limit {
-			quota := "PoliciesPerRole"
-			if h.Kind == iam.UserHolder {
-				quota = "PoliciesPerUser"
-			}
-			return iot.Errorf(iot.KindLimit, "policy", "Cannot exceed quota for %s: %d", quota, limit)
+			kind := h.Kind.String()
+			return iot.Errorf(iot.KindLimit, "policy", "Cannot exceed quota for PoliciesPer%s: %d", strings.ToUpper(kind[:1])+kind[1:], limit)
 		}
-		t.holderChanged(h)
-		return nil
+		return t.holderChanged(h)
 	})
 }
 
@@ -348,8 +365,7 @@ func (s *IAMStore) Detach(ctx context.Context, h iam.Holder, arn string) error {
 		if n == 0 {
 			return iot.Errorf(iot.KindNotFound, "policy", "Policy %s was not found.", arn)
 		}
-		t.holderChanged(h)
-		return nil
+		return t.holderChanged(h)
 	})
 }
 
@@ -399,8 +415,7 @@ func (s *IAMStore) SetTags(ctx context.Context, o iam.TagOwner, tags []iam.Tag, 
 		if all > limit {
 			return iot.Errorf(iot.KindLimit, "tag", "The number of tags has reached the maximum limit.")
 		}
-		t.tagsChanged(o)
-		return nil
+		return t.tagsChanged(o)
 	})
 }
 
@@ -416,22 +431,25 @@ func (s *IAMStore) DeleteTags(ctx context.Context, o iam.TagOwner, keys []string
 				return err
 			}
 		}
-		t.tagsChanged(o)
-		return nil
+		return t.tagsChanged(o)
 	})
 }
 
 func tagOwnerID(q querier, o iam.TagOwner) (string, error) {
-	if o.PolicyARN != "" {
+	switch {
+	case o.PolicyARN != "":
 		return iamPolicyID(q, o.PolicyARN)
+	case o.Profile != "":
+		return profileID(q, o.Profile)
 	}
 	return holderID(q, o.Holder)
 }
 
-func (t *tx) tagsChanged(o iam.TagOwner) {
-	if o.PolicyARN == "" {
-		t.holderChanged(o.Holder)
+func (t *tx) tagsChanged(o iam.TagOwner) error {
+	if o.PolicyARN == "" && o.Profile == "" {
+		return t.holderChanged(o.Holder)
 	}
+	return nil
 }
 
 func setIAMTags(t *tx, id string, tags []iam.Tag) error {

@@ -277,22 +277,21 @@ func (s *IAMStore) Entities(ctx context.Context, arn string) ([]iam.Entity, erro
 	err := s.db.get(ctx, func(q querier) error {
 		rows, err := q.query(`SELECT 1, r.name, r.id, 0 FROM iam_attachments a JOIN iam_roles r ON r.id = a.holder_id WHERE a.policy_arn = ?
 			UNION ALL SELECT 2, u.name, u.id, 0 FROM iam_attachments a JOIN iam_users u ON u.id = a.holder_id WHERE a.policy_arn = ?
+			UNION ALL SELECT 3, g.name, g.id, 0 FROM iam_attachments a JOIN iam_groups g ON g.id = a.holder_id WHERE a.policy_arn = ?
 			UNION ALL SELECT 1, name, id, 1 FROM iam_roles WHERE boundary = ?
-			UNION ALL SELECT 2, name, id, 1 FROM iam_users WHERE boundary = ?`, arn, arn, arn, arn)
+			UNION ALL SELECT 2, name, id, 1 FROM iam_users WHERE boundary = ?`, arn, arn, arn, arn, arn)
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
 		for rows.Next() {
 			var e iam.Entity
-			var kind, boundary int
+			var kind uint8
+			var boundary int
 			if err := rows.Scan(&kind, &e.Name, &e.ID, &boundary); err != nil {
 				return err
 			}
-			e.Kind, e.Boundary = iam.RoleHolder, boundary == 1
-			if kind == 2 {
-				e.Kind = iam.UserHolder
-			}
+			e.Kind, e.Boundary = iam.HolderKind(kind), boundary == 1
 			list = append(list, e)
 		}
 		return rows.Err()

@@ -77,6 +77,47 @@ func (s *IAMStore) Users(ctx context.Context, p iam.Page) ([]iam.User, error) {
 	return list, err
 }
 
+// UpdateUser renames or moves a user.
+func (s *IAMStore) UpdateUser(ctx context.Context, name string, c iam.NameChange) error {
+	return s.db.write(ctx, func(t *tx) error {
+		id, err := holderID(t, iam.Holder{Kind: iam.UserHolder, Name: name})
+		if err != nil {
+			return err
+		}
+		var other int
+		if err := t.queryRow("SELECT count(*) FROM iam_users WHERE name_lower = ? AND id <> ?", strings.ToLower(c.Name), id).Scan(&other); err != nil {
+			return err
+		}
+		if other > 0 {
+			return iot.Errorf(iot.KindExists, "user", "User with name %s already exists.", c.Name)
+		}
+		if _, err := t.exec("UPDATE iam_users SET name = ?, name_lower = ?, path = ?, arn = ? WHERE id = ?",
+			c.Name, strings.ToLower(c.Name), c.Path, c.ARN, id); err != nil {
+			return err
+		}
+		t.changed(iot.ChangeUser, name)
+		t.changed(iot.ChangeUser, c.Name)
+		return t.keysChanged(id)
+	})
+}
+
+// keysChanged announces every key of a user: they are remembered with its name.
+func (t *tx) keysChanged(userID string) error {
+	rows, err := t.query("SELECT id FROM iam_access_keys WHERE user_id = ?", userID)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return err
+		}
+		t.changed(iot.ChangeAccessKey, id)
+	}
+	return rows.Err()
+}
+
 // DeleteUser deletes a user that has neither policies nor keys.
 func (s *IAMStore) DeleteUser(ctx context.Context, name string) error {
 	return s.db.write(ctx, func(t *tx) error {
@@ -93,6 +134,13 @@ func (s *IAMStore) DeleteUser(ctx context.Context, name string) error {
 		}
 		if err := bare(t, id); err != nil {
 			return err
+		}
+		var groups int
+		if err := t.queryRow("SELECT count(*) FROM iam_group_members WHERE user_id = ?", id).Scan(&groups); err != nil {
+			return err
+		}
+		if groups > 0 {
+			return iot.Errorf(iot.KindConflict, "group", "Cannot delete entity, must remove user from groups first.")
 		}
 		if _, err := t.exec("DELETE FROM iam_users WHERE id = ?", id); err != nil {
 			return err
@@ -203,30 +251,35 @@ func (s *IAMStore) Keys(ctx context.Context, userName string) ([]iam.AccessKey, 
 
 // SetKeyStatus activates or deactivates a key of a user.
 func (s *IAMStore) SetKeyStatus(ctx context.Context, userName, id string, active bool) error {
-	return s.changeKey(ctx, userName, id, "UPDATE iam_access_keys SET epoch = epoch + CASE WHEN active = ? THEN 0 ELSE 1 END, active = ? WHERE user_id = ? AND id = ?",
-		flag(active), flag(active))
+	return s.db.write(ctx, func(t *tx) error {
+		return t.changeKey(userName, id, "UPDATE iam_access_keys SET epoch = epoch + CASE WHEN active = ? THEN 0 ELSE 1 END, active = ? WHERE user_id = ? AND id = ?",
+			flag(active), flag(active))
+	})
 }
 
 // DeleteKey deletes a key of a user.
 func (s *IAMStore) DeleteKey(ctx context.Context, userName, id string) error {
-	return s.changeKey(ctx, userName, id, "DELETE FROM iam_access_keys WHERE user_id = ? AND id = ?")
+	return s.db.write(ctx, func(t *tx) error {
+		if err := t.changeKey(userName, id, "DELETE FROM iam_access_keys WHERE user_id = ? AND id = ?"); err != nil {
+			return err
+		}
+		_, err := t.exec("DELETE FROM iam_last_used WHERE id = ?", id)
+		return err
+	})
 }
 
-func (s *IAMStore) changeKey(ctx context.Context, userName, id, stmt string, args ...any) error {
-	return s.db.write(ctx, func(t *tx) error {
-		user, err := keyUser(t, userName)
-		if err != nil {
-			return err
-		}
-		all := append(append([]any{}, args...), user, id)
-		n, err := affected(t.exec(stmt, all...))
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return noKey(id)
-		}
-		t.changed(iot.ChangeAccessKey, id)
-		return nil
-	})
+func (t *tx) changeKey(userName, id, stmt string, args ...any) error {
+	user, err := keyUser(t, userName)
+	if err != nil {
+		return err
+	}
+	n, err := affected(t.exec(stmt, append(append([]any{}, args...), user, id)...))
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return noKey(id)
+	}
+	t.changed(iot.ChangeAccessKey, id)
+	return nil
 }

@@ -23,6 +23,10 @@ func RunIAM(t *testing.T, open Opener) {
 	t.Run("policies", func(t *testing.T) { t.Parallel(); iamPolicies(t, open) })
 	t.Run("grants", func(t *testing.T) { t.Parallel(); iamGrants(t, open) })
 	t.Run("tags", func(t *testing.T) { t.Parallel(); iamTags(t, open) })
+	t.Run("groups", func(t *testing.T) { t.Parallel(); iamGroups(t, open) })
+	t.Run("renamed users", func(t *testing.T) { t.Parallel(); iamRenamed(t, open) })
+	t.Run("instance profiles", func(t *testing.T) { t.Parallel(); iamProfiles(t, open) })
+	t.Run("last uses", func(t *testing.T) { t.Parallel(); iamUses(t, open) })
 }
 
 func newRole(name string) iam.Role {
