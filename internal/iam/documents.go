@@ -56,14 +56,68 @@ func check(use policy.Use, name, member, doc string) error {
 	return err
 }
 
-func (s *Service) checkTrust(role, doc string) error {
+// checkTrust judges a trust policy and returns whom it names.
+func (s *Service) checkTrust(role, doc string) ([]TrustedPrincipal, error) {
 	if err := check(policy.Trust, trustName(role), "assumeRolePolicyDocument", doc); err != nil {
-		return err
+		return nil, err
 	}
 	if DocumentSize(doc) > maxTrustPolicy {
-		return iot.Errorf(iot.KindLimit, "policy-size", "Cannot exceed quota for ACLSizePerRole: %d", maxTrustPolicy)
+		return nil, iot.Errorf(iot.KindLimit, "policy-size", "Cannot exceed quota for ACLSizePerRole: %d", maxTrustPolicy)
 	}
-	return nil
+	p, err := policy.Compile(policy.Trust, trustName(role), []byte(doc))
+	if err != nil {
+		return nil, err
+	}
+	return s.trusted(p), nil
+}
+
+func (s *Service) trusted(p *policy.Policy) []TrustedPrincipal {
+	var list []TrustedPrincipal
+	for _, name := range p.NamedPrincipals(string(s.account)) {
+		list = append(list, TrustedPrincipal{Name: name})
+	}
+	return list
+}
+
+// NoSuchPrincipal is the error for a trust policy that names somebody who does not exist.
+func NoSuchPrincipal(name string) *iot.Error {
+	return iot.Errorf(iot.KindMalformed, "policy", `Invalid principal in policy: "AWS":"%s"`, clip(name))
+}
+
+// compileTrust compiles a stored trust policy. It trusts those who were meant,
+// not others of the same names.
+func compileTrust(r *Role) (*policy.Policy, error) {
+	p, err := policy.Compile(policy.Trust, trustName(r.Name), []byte(r.Trust))
+	if err != nil {
+		return nil, err
+	}
+	ids := make(map[string]string, len(r.Trusted))
+	for _, t := range r.Trusted {
+		ids[t.Name] = t.ID
+	}
+	return p.Pin(ids), nil
+}
+
+// shown returns a role with its trust policy as AWS shows it: those who were
+// renamed by their new ARN, those who are gone by their id.
+func shown(r Role) Role {
+	words := map[string]string{}
+	for _, t := range r.Trusted {
+		switch {
+		case t.ID == "" || t.Name == t.ID || t.Name == t.ARN || strings.Contains(t.Name, ":assumed-role/"):
+		case t.ARN != "":
+			words[t.Name] = t.ARN
+		default:
+			words[t.Name] = t.ID
+		}
+	}
+	if len(words) == 0 {
+		return r
+	}
+	if p, err := policy.Compile(policy.Trust, trustName(r.Name), []byte(r.Trust)); err == nil { // what is stored compiles
+		r.Trust = string(p.Rename(words))
+	}
+	return r
 }
 
 func (s *Service) checkManaged(name, doc string) error {

@@ -179,7 +179,7 @@ func (s *Service) loadRole(ctx context.Context, name string) (*RoleGrants, error
 	if err != nil {
 		return nil, err
 	}
-	trust, err := policy.Compile(policy.Trust, trustName(name), []byte(r.Trust))
+	trust, err := compileTrust(&r)
 	if err != nil {
 		return nil, fmt.Errorf("compile stored trust policy of %s: %w", name, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
+	"github.com/sekisho-iot/sekisho/internal/policy"
 )
 
 // Limits of MaxSessionDuration in seconds.
@@ -36,7 +37,8 @@ func (s *Service) CreateRole(ctx context.Context, in CreateRoleInput) (Role, err
 	if in.MaxSessionDuration != nil {
 		r.MaxSessionDuration = *in.MaxSessionDuration
 	}
-	if err := s.checkRole(ctx, r); err != nil {
+	var err error
+	if r.Trusted, err = s.checkRole(ctx, r); err != nil {
 		return Role{}, err
 	}
 	id, err := newID(s.random, rolePrefix, 17)
@@ -50,23 +52,25 @@ func (s *Service) CreateRole(ctx context.Context, in CreateRoleInput) (Role, err
 	return r, nil
 }
 
-func (s *Service) checkRole(ctx context.Context, r Role) error {
+// checkRole judges a new role and returns whom its trust policy names.
+func (s *Service) checkRole(ctx context.Context, r Role) ([]TrustedPrincipal, error) {
 	if err := checkPath(r.Path); err != nil {
-		return err
+		return nil, err
 	}
 	if err := checkDescription(r.Description); err != nil {
-		return err
+		return nil, err
 	}
 	if err := checkSessionDuration(r.MaxSessionDuration); err != nil {
-		return err
+		return nil, err
 	}
 	if err := checkTags(r.Tags); err != nil {
-		return err
+		return nil, err
 	}
-	if err := s.checkTrust(r.Name, r.Trust); err != nil {
-		return err
+	trusted, err := s.checkTrust(r.Name, r.Trust)
+	if err != nil {
+		return nil, err
 	}
-	return s.checkBoundary(ctx, r.Boundary)
+	return trusted, s.checkBoundary(ctx, r.Boundary)
 }
 
 func checkSessionDuration(d int) error {
@@ -117,7 +121,8 @@ func (s *Service) Role(ctx context.Context, name string) (Role, error) {
 	if err := checkName(name, "roleName", maxRoleName); err != nil {
 		return Role{}, err
 	}
-	return s.store.Role(ctx, name)
+	r, err := s.store.Role(ctx, name)
+	return shown(r), err
 }
 
 // Roles lists roles by name. The marker is "" at the end.
@@ -129,6 +134,9 @@ func (s *Service) Roles(ctx context.Context, o ListOptions) ([]Role, string, err
 	list, err := s.store.Roles(ctx, p)
 	if err != nil {
 		return nil, "", err
+	}
+	for i := range list {
+		list[i] = shown(list[i])
 	}
 	list, marker := cut("roles", p, list, func(r Role) string { return strings.ToLower(r.Name) })
 	return list, marker, nil
@@ -157,10 +165,30 @@ func (s *Service) UpdateAssumeRolePolicy(ctx context.Context, name, doc string) 
 	if err := checkName(name, "roleName", maxRoleName); err != nil {
 		return err
 	}
-	if err := s.checkTrust(name, doc); err != nil {
+	trusted, err := s.checkTrust(name, doc)
+	if err != nil {
 		return err
 	}
-	return s.store.UpdateRole(ctx, name, RoleChange{Trust: &doc})
+	return s.store.UpdateRole(ctx, name, RoleChange{Trust: &doc, Trusted: trusted})
+}
+
+// PinTrust finds out whom the trust policies mean that were written before
+// their principals were kept. It has to run before anybody asks.
+func (s *Service) PinTrust(ctx context.Context) error {
+	roles, err := s.store.Unpinned(ctx)
+	if err != nil {
+		return fmt.Errorf("list roles: %w", err)
+	}
+	for _, r := range roles {
+		p, err := policy.Compile(policy.Trust, trustName(r.Name), []byte(r.Trust))
+		if err != nil {
+			return fmt.Errorf("compile stored trust policy of %s: %w", r.Name, err)
+		}
+		if err := s.store.PinRole(ctx, r.Name, s.trusted(p)); err != nil {
+			return fmt.Errorf("keep whom role %s trusts: %w", r.Name, err)
+		}
+	}
+	return nil
 }
 
 // DeleteRole deletes a role that has no policies any more.

@@ -15,9 +15,18 @@ type Role struct {
 	Description        string
 	MaxSessionDuration int    // seconds
 	Trust              string // policy document
+	Trusted            []TrustedPrincipal
 	Boundary           string // ARN of the managed policy; "" for none
 	CreatedAt          time.Time
 	Tags               []Tag
+}
+
+// TrustedPrincipal is a user, role or session that a trust policy names. On
+// the way to a store Name alone is set.
+type TrustedPrincipal struct {
+	Name string // ARN or unique id, as the policy has it
+	ID   string // of the user or role when the policy was written; "" for one that did not exist
+	ARN  string // of the one with this ID now; "" where it is gone
 }
 
 // RoleChange holds what UpdateRole and its kin set; nil leaves a field alone.
@@ -25,6 +34,7 @@ type RoleChange struct {
 	Description        *string
 	MaxSessionDuration *int
 	Trust              *string
+	Trusted            []TrustedPrincipal // with Trust
 }
 
 // User is a user as it is stored.
@@ -122,11 +132,16 @@ type Page struct {
 	Limit      int
 }
 
-// RoleStore keeps roles. Names that do not exist are KindNotFound errors.
+// RoleStore keeps roles. Names that do not exist are KindNotFound errors, but
+// for trusted principals, which are NoSuchPrincipal.
 type RoleStore interface {
 	InsertRole(ctx context.Context, r Role) error
 	Role(ctx context.Context, name string) (Role, error)
 	RoleName(ctx context.Context, id string) (string, error)
+	// Unpinned lists roles from before trusted principals were kept.
+	Unpinned(ctx context.Context) ([]Role, error)
+	// PinRole keeps whom the trust policy of an unpinned role names, whether they exist or not.
+	PinRole(ctx context.Context, name string, trusted []TrustedPrincipal) error
 	Roles(ctx context.Context, p Page) ([]Role, error)
 	UpdateRole(ctx context.Context, name string, c RoleChange) error
 	// DeleteRole refuses a role that still has policies or an instance profile.

@@ -60,7 +60,7 @@ func (p *Policy) compile(root *node) error {
 	c := compiler{use: p.use, variables: p.variables, sids: map[string]bool{}}
 	if list.kind != kindArray {
 		s, err := c.statement("Statement", list)
-		p.statements = []statement{s}
+		p.statements, p.named = []statement{s}, c.named
 		return err
 	}
 	if len(list.items) == 0 {
@@ -73,6 +73,7 @@ func (p *Policy) compile(root *node) error {
 		}
 		p.statements = append(p.statements, s)
 	}
+	p.named = c.named
 	return nil
 }
 
@@ -81,6 +82,7 @@ func index(at string, i int) string { return at + "[" + strconv.Itoa(i) + "]" }
 // statement is a compiled statement.
 type statement struct {
 	index       int
+	start, end  int // in the document
 	sid         string
 	effect      Effect
 	actions     []action
@@ -95,10 +97,11 @@ type compiler struct {
 	use       Use
 	variables bool
 	sids      map[string]bool
+	named     []span
 }
 
 func (c *compiler) statement(at string, n *node) (statement, error) {
-	var s statement
+	s := statement{start: n.start, end: n.end}
 	if n.kind != kindObject {
 		return s, malformed(at, "expected an object, found %s", n.kind)
 	}

@@ -47,10 +47,11 @@ func (k kind) String() string {
 
 // node is a JSON value. Numbers and booleans keep their text.
 type node struct {
-	kind  kind
-	text  string
-	names []string // of an object's items
-	items []node
+	kind       kind
+	text       string
+	names      []string // of an object's items
+	items      []node
+	start, end int // of its bytes in the document
 }
 
 func malformed(at, format string, args ...any) error {
@@ -120,6 +121,13 @@ func (p *parser) peek() byte {
 
 func (p *parser) value() (node, error) {
 	c := p.peek()
+	start := p.pos
+	n, err := p.valueAt(c)
+	n.start, n.end = start, p.pos
+	return n, err
+}
+
+func (p *parser) valueAt(c byte) (node, error) {
 	if p.values++; p.values > maxValues {
 		return node{}, p.fail("more than %d values", maxValues)
 	}

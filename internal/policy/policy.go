@@ -63,6 +63,7 @@ type Policy struct {
 	statements []statement
 	deny       []*statement
 	allow      []*statement
+	named      []span // the AWS principals, in order
 }
 
 // Name returns what decisions call the policy.

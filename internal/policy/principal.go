@@ -25,6 +25,7 @@ type principals struct {
 	callers      []string // ARNs of users and sessions
 	roles        []string // ARNs
 	ids          []string // unique ids of users and roles
+	pins         []pin    // users, roles and sessions that Pin found the ids of
 	services     []string
 	federated    []string
 	canonical    []string // S3's canonical users; no caller here has one
@@ -43,6 +44,9 @@ func (c *compiler) principals(at string, n *node, not bool) (principals, error) 
 		return ps, malformed(at, `expected "*" or an object of AWS, Service, Federated or CanonicalUser`)
 	}
 	for i, name := range n.names {
+		if name == "AWS" {
+			c.named = append(c.named, spans(&n.items[i])...)
+		}
 		err := eachString(at+"."+name, &n.items[i], func(at, s string) error {
 			return ps.add(c.use, at, name, s)
 		})
@@ -152,10 +156,10 @@ func (ps *principals) names(p *Principal) reach {
 		case p.ARN != "" && slices.Contains(ps.callers, p.ARN),
 			p.Service != "" && slices.Contains(ps.services, p.Service),
 			p.Federated != "" && slices.Contains(ps.federated, p.Federated),
-			!session && slices.Contains(ps.ids, p.UserID):
+			p.UserID != "" && ps.hasID(p.UserID):
 			return reachDirectly
 		case p.RoleARN != "" && (slices.Contains(ps.roles, p.RoleARN) || slices.Contains(ps.callers, p.RoleARN)),
-			session && slices.Contains(ps.ids, role):
+			session && ps.hasID(role):
 			return reachRole
 		}
 	}
@@ -178,8 +182,8 @@ func (ps *principals) listsAll(p *Principal) bool {
 		return ps.names(p) != reachNone
 	}
 	role, _, session := strings.Cut(p.UserID, ":")
-	named := slices.Contains(ps.callers, p.ARN) || slices.Contains(ps.ids, p.UserID) || strings.HasSuffix(p.ARN, ":root")
-	roled := p.RoleARN == "" || slices.Contains(ps.roles, p.RoleARN) || slices.Contains(ps.callers, p.RoleARN) || session && slices.Contains(ps.ids, role)
+	named := slices.Contains(ps.callers, p.ARN) || ps.hasID(p.UserID) || strings.HasSuffix(p.ARN, ":root")
+	roled := p.RoleARN == "" || slices.Contains(ps.roles, p.RoleARN) || slices.Contains(ps.callers, p.RoleARN) || session && ps.hasID(role)
 	return named && roled && slices.Contains(ps.accounts, p.Account)
 }
 
@@ -198,6 +202,9 @@ func (ps *principals) String() string {
 	add("", ps.callers)
 	add("", ps.roles)
 	add("id ", ps.ids)
+	for _, p := range ps.pins {
+		parts = append(parts, p.arn+" (id "+p.id+")")
+	}
 	add("service ", ps.services)
 	add("federated ", ps.federated)
 	add("canonical user ", ps.canonical)

@@ -175,6 +175,9 @@ func (s *Server) openRooms(ctx context.Context) (*rooms, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := r.identities.PinTrust(ctx); err != nil {
+		return nil, err
+	}
 	r.uses = iam.NewUses(ctx, s.db.IAM(), o.Logger)
 	s.stop(r.uses.Close)
 	r.tokens = sts.Config{

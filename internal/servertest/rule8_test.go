@@ -64,8 +64,8 @@ func TestSecurityRule1_Escalation(t *testing.T) {
 	s := servertest.Start(t)
 	s.Fleet()
 	ctx := t.Context()
-	s.NewRole("admin", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::000000000000:user/boss"},"Action":"sts:AssumeRole"}]}`, everything)
 	s.NewUser("boss", everything)
+	s.NewRole("admin", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::000000000000:user/boss"},"Action":"sts:AssumeRole"}]}`, everything)
 	_, err := s.IAM.CreatePolicy(ctx, &iam.CreatePolicyInput{PolicyName: aws.String("all"), PolicyDocument: aws.String(everything)})
 	must(t, err)
 	p := s.NewUser("ann", `{"Version":"2012-10-17","Statement":[

@@ -78,8 +78,12 @@ func (s *IAMStore) InsertRole(ctx context.Context, r iam.Role) error {
 		if err := mustBeAttachable(t, r.Boundary); err != nil {
 			return err
 		}
-		n, err := affected(t.exec(`INSERT INTO iam_roles (id, name, name_lower, path, arn, description, max_session, trust, boundary, created_ms)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		trusted, err := findTrusted(t, r.Trusted)
+		if err != nil {
+			return err
+		}
+		n, err := affected(t.exec(`INSERT INTO iam_roles (id, name, name_lower, path, arn, description, max_session, trust, boundary, created_ms, pinned)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT DO NOTHING`,
 			r.ID, r.Name, strings.ToLower(r.Name), r.Path, r.ARN, r.Description, r.MaxSessionDuration, r.Trust, r.Boundary, r.CreatedAt.UnixMilli()))
 		if err != nil {
 			return err
@@ -88,6 +92,9 @@ func (s *IAMStore) InsertRole(ctx context.Context, r iam.Role) error {
 			return iot.Errorf(iot.KindExists, "role", "Role with name %s already exists.", r.Name)
 		}
 		t.changed(iot.ChangeRole, r.Name)
+		if err := setTrusted(t, r.ID, trusted); err != nil {
+			return err
+		}
 		return setIAMTags(t, r.ID, r.Tags)
 	})
 }
@@ -125,6 +132,9 @@ func (s *IAMStore) Role(ctx context.Context, name string) (iam.Role, error) {
 		if err != nil {
 			return orNotFound(err, noRole(name))
 		}
+		if r.Trusted, err = trusted(q, r.ID); err != nil {
+			return err
+		}
 		r.Tags, err = iamTags(q, r.ID)
 		return err
 	})
@@ -143,25 +153,43 @@ func (s *IAMStore) RoleName(ctx context.Context, id string) (string, error) {
 
 // Roles lists roles by name, without tags.
 func (s *IAMStore) Roles(ctx context.Context, p iam.Page) ([]iam.Role, error) {
+	return s.roles(ctx, `WHERE name_lower > ? AND substr(path, 1, length(?)) = ? ORDER BY name_lower LIMIT ?`,
+		p.After, p.PathPrefix, p.PathPrefix, p.Limit)
+}
+
+// roles lists the roles of a snapshot that where picks, without tags.
+func (s *IAMStore) roles(ctx context.Context, where string, args ...any) ([]iam.Role, error) {
 	var list []iam.Role
-	err := s.db.get(ctx, func(q querier) error {
-		rows, err := q.query("SELECT "+roleColumns+` FROM iam_roles
-			WHERE name_lower > ? AND substr(path, 1, length(?)) = ? ORDER BY name_lower LIMIT ?`,
-			p.After, p.PathPrefix, p.PathPrefix, p.Limit)
-		if err != nil {
+	err := s.db.read(ctx, func(q querier) error {
+		var err error
+		if list, err = scanRoles(q, where, args...); err != nil {
 			return err
 		}
-		defer rows.Close()
-		for rows.Next() {
-			r, err := scanRole(rows)
-			if err != nil {
+		for i := range list {
+			if list[i].Trusted, err = trusted(q, list[i].ID); err != nil {
 				return err
 			}
-			list = append(list, r)
 		}
-		return rows.Err()
+		return nil
 	})
 	return list, err
+}
+
+func scanRoles(q querier, where string, args ...any) ([]iam.Role, error) {
+	rows, err := q.query("SELECT "+roleColumns+" FROM iam_roles "+where, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []iam.Role
+	for rows.Next() {
+		r, err := scanRole(rows)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, r)
+	}
+	return list, rows.Err()
 }
 
 // UpdateRole changes what c names.
@@ -182,7 +210,7 @@ func (s *IAMStore) UpdateRole(ctx context.Context, name string, c iam.RoleChange
 			}
 		}
 		if c.Trust != nil {
-			if _, err := t.exec("UPDATE iam_roles SET trust = ? WHERE id = ?", *c.Trust, id); err != nil {
+			if err := setTrust(t, id, *c.Trust, c.Trusted); err != nil {
 				return err
 			}
 		}
@@ -248,6 +276,7 @@ func (s *IAMStore) DeleteRole(ctx context.Context, name string) error {
 			return iot.Errorf(iot.KindConflict, "instance-profile", "Cannot delete entity, must remove roles from instance profile first.")
 		}
 		for _, stmt := range []string{
+			"DELETE FROM iam_trust_principals WHERE role_id = ?",
 			"DELETE FROM iam_roles WHERE id = ?",
 			"DELETE FROM iam_tags WHERE owner_id = ?",
 			"DELETE FROM iam_last_used WHERE id = ?",

@@ -36,15 +36,16 @@ func TestWhoMayAssume(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	const assume = `"sts:AssumeRole"`
+	bob := w.user("bob", "")
+	able := w.user("able", allowAll)
+	barred := w.user("barred", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"sts:AssumeRole","Resource":"*"}]}`)
+	w.user("nobody", "")
 	w.role("for-account", trust(account, assume, ""), allowAll)
 	w.role("for-bob", trust("arn:aws:iam::"+account+":user/bob", assume, ""), allowAll)
 	w.role("for-nobody", trust("arn:aws:iam::"+account+":user/nobody", assume, ""), allowAll)
 	w.role("external", trust(account, assume, `,"Condition":{"StringEquals":{"sts:ExternalId":"e-1"}}`), allowAll)
 	w.role("named", trust(account, assume, `,"Condition":{"StringLike":{"sts:RoleSessionName":"bob-*"}}`), allowAll)
 	w.role("tagging", trust(account, `["sts:AssumeRole","sts:TagSession"]`, `,"Condition":{"StringEquals":{"aws:RequestTag/team":"blue"}}`), allowAll)
-	bob := w.user("bob", "")
-	able := w.user("able", allowAll)
-	barred := w.user("barred", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"sts:AssumeRole","Resource":"*"}]}`)
 	admin := w.caller(adminKey, "")
 	external, wrong := "e-1", "e-2"
 	for _, c := range []struct {

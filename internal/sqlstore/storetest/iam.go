@@ -26,6 +26,7 @@ func RunIAM(t *testing.T, open Opener) {
 	t.Run("groups", func(t *testing.T) { t.Parallel(); iamGroups(t, open) })
 	t.Run("renamed users", func(t *testing.T) { t.Parallel(); iamRenamed(t, open) })
 	t.Run("instance profiles", func(t *testing.T) { t.Parallel(); iamProfiles(t, open) })
+	t.Run("trusted principals", func(t *testing.T) { t.Parallel(); iamTrust(t, open) })
 	t.Run("last uses", func(t *testing.T) { t.Parallel(); iamUses(t, open) })
 }
 
