@@ -151,6 +151,7 @@ func (c *Call) couldNotRead(err error) {
 }
 
 func (c *Call) denied(ctx context.Context, grants *policy.Grants, request *policy.Request) error {
+	x := grants.Explain(request)
 	c.handler.observer.Deny(c.Service, request.Action)
 	c.handler.log.LogAttrs(ctx, slog.LevelWarn, "request denied",
 		slog.String("request_id", c.RequestID),
@@ -158,9 +159,13 @@ func (c *Call) denied(ctx context.Context, grants *policy.Grants, request *polic
 		slog.String("action", request.Action),
 		slog.String("resource", request.Resource),
 		slog.String("source", c.HTTP.RemoteAddr),
-		slog.String("explanation", grants.Explain(request).String()))
-	return iot.Errorf(iot.KindDenied, "", "User: %s is not authorized to perform: %s on resource: %s",
-		request.Principal.String(), request.Action, request.Resource)
+		slog.String("explanation", x.String()))
+	encoded, err := c.encodeDenial(grants, request, &x)
+	if err != nil {
+		return err
+	}
+	return iot.Errorf(iot.KindDenied, "", "User: %s is not authorized to perform: %s on resource: %s%s",
+		request.Principal.String(), request.Action, request.Resource, encoded)
 }
 
 // Recheck asks once more whether what is behind the caller's credentials still

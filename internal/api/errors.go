@@ -98,6 +98,7 @@ func stsErrors(t errorCodes) {
 	} {
 		t[errorKey{"sts", kind, ""}] = code
 	}
+	t[errorKey{"sts", iot.KindInvalid, "authorization-message"}] = errorCode{code: "InvalidAuthorizationMessageException", status: 400}
 }
 
 // s3Errors are those of S3 (API reference, Error responses).

@@ -38,6 +38,12 @@ type Uses interface {
 	Used(id, service, region string, at time.Time)
 }
 
+// Denials seals explanations for DecodeAuthorizationMessage. Encode answers
+// false for one that is too long.
+type Denials interface {
+	Encode(plain []byte) (text string, fits bool, err error)
+}
+
 type resourcePolicy = func(ctx context.Context, resource string) (*policy.Policy, error)
 
 // Options is what a Handler is made of.
@@ -53,6 +59,7 @@ type Options struct {
 
 	Observer Observer // nil counts nothing
 	Uses     Uses     // nil notes nothing
+	Denials  Denials  // nil encodes none
 	Logger   *slog.Logger
 	Now      func() time.Time
 	Rand     io.Reader // request ids
@@ -71,6 +78,7 @@ type Handler struct {
 	mqtt     http.Handler
 	observer Observer
 	uses     Uses
+	denials  Denials
 	log      *slog.Logger
 	now      func() time.Time
 	rand     io.Reader
@@ -95,6 +103,7 @@ func New(o Options) (*Handler, error) {
 		mqtt:     o.MQTT,
 		observer: o.Observer,
 		uses:     o.Uses,
+		denials:  o.Denials,
 		log:      o.Logger,
 		now:      o.Now,
 		rand:     o.Rand,

@@ -87,12 +87,12 @@ func newIAMServer(t *testing.T) *iamServer {
 	svc.Store(s)
 	noError(t, s.EnsureAdmin(t.Context(), adminID, adminSecret))
 	cfg := sts.Config{Account: iotAccount, Region: "us-east-1", Keys: ring, Directory: directory{s}, Devices: directory{s}, Now: time.Now}
-	auth := sts.NewAuthenticator(cfg)
+	auth, messages := sts.NewAuthenticator(cfg), sts.NewMessages(ring, time.Now)
 	uses := iam.NewUses(t.Context(), db.IAM(), log)
 	t.Cleanup(func() { noError(t, uses.Close()) })
 	h, err := api.New(api.Options{
-		Services:      []api.Service{api.IAM(s, uses), api.STS(sts.NewAssumer(cfg, log), auth)},
-		Authenticator: auth, Uses: uses, Account: iotAccount, Region: "us-east-1",
+		Services:      []api.Service{api.IAM(s, uses), api.STS(sts.NewAssumer(cfg, log), auth, messages)},
+		Authenticator: auth, Uses: uses, Denials: messages, Account: iotAccount, Region: "us-east-1",
 		Logger: log, Now: time.Now, Rand: rand.Reader,
 	})
 	noError(t, err)

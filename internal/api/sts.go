@@ -12,8 +12,8 @@ import (
 )
 
 // STS is the service of sessions.
-func STS(assumer *sts.Assumer, keys *sts.Authenticator) Service {
-	r := &stsRows{assumer: assumer, keys: keys}
+func STS(assumer *sts.Assumer, keys *sts.Authenticator, messages *sts.Messages) Service {
+	r := &stsRows{assumer: assumer, keys: keys, messages: messages}
 	federate := op("GetFederationToken", "sts:GetFederationToken", func(c *Call, in *m.GetFederationTokenInput) string {
 		return "arn:aws:sts::" + string(c.Account) + ":federated-user/" + deref(in.Name)
 	}, r.getFederationToken)
@@ -25,12 +25,21 @@ func STS(assumer *sts.Assumer, keys *sts.Authenticator) Service {
 		withoutAuthorization(op("GetSessionToken", "", nil, r.getSessionToken)),
 		withKeys(federate, func(_ *Call, in *m.GetFederationTokenInput) policy.Keys { return sessionTagKeys(in.Tags) }),
 		op("GetAccessKeyInfo", "sts:GetAccessKeyInfo", nil, r.getAccessKeyInfo),
+		op("DecodeAuthorizationMessage", "sts:DecodeAuthorizationMessage", nil,
+			func(_ context.Context, _ *Call, in *m.DecodeAuthorizationMessageInput) (*m.DecodeAuthorizationMessageOutput, error) {
+				plain, err := r.messages.Decode(deref(in.EncodedMessage))
+				if err != nil {
+					return nil, err
+				}
+				return &m.DecodeAuthorizationMessageOutput{DecodedMessage: new(string(plain))}, nil
+			}),
 	}}
 }
 
 type stsRows struct {
-	assumer *sts.Assumer
-	keys    *sts.Authenticator
+	assumer  *sts.Assumer
+	keys     *sts.Authenticator
+	messages *sts.Messages
 }
 
 // admitSession keeps sessions of users and federated users from what AWS keeps

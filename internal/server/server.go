@@ -207,18 +207,19 @@ func (s *Server) openFronts(r *rooms) error {
 	}
 	own := &ownHandler{rootPEM: r.authority.RootPEM(), metrics: s.metrics, ready: s.db.Ping}
 	websocket := api.NewWebSocket(api.WebSocketOptions{Attach: s.attach, PublicHosts: o.PublicHosts, Logger: o.Logger, Now: o.Now})
+	messages := sts.NewMessages(r.tokens.Keys, o.Now)
 	front, err := api.New(api.Options{
 		Services: []api.Service{
 			api.IoTData(s.broker),
 			api.IoT(r.things, r.certificates, r.aliases, s.deviceEndpoint),
 			api.IAM(r.identities, r.uses),
-			api.STS(sts.NewAssumer(r.tokens, o.Logger), r.sessions),
+			api.STS(sts.NewAssumer(r.tokens, o.Logger), r.sessions, messages),
 			api.S3(r.objects),
 			api.Sekisho(s.info, &api.Explainer{Registry: r.things, Certificates: r.certificates, Sessions: r.sessions, S3: r.objects},
 				&api.Uploads{Ledger: s.ledger, Door: s.db.Uploads(), Aliases: r.aliases, S3: r.objects}),
 		},
 		Authenticator: r.sessions, Account: s.account, Region: o.Region, PublicHosts: o.PublicHosts,
-		Own: own.handler(), MQTT: websocket, Observer: s.metrics, Uses: r.uses, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
+		Own: own.handler(), MQTT: websocket, Observer: s.metrics, Uses: r.uses, Denials: messages, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
 	})
 	if err != nil {
 		return err

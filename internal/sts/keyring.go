@@ -27,12 +27,13 @@ const (
 	ForSessionSecrets                // the secret keys of sessions
 	ForAccessKeys                    // the secrets of long-term keys at rest
 	ForPageTokens                    // what continues a listing
+	ForMessages                      // why a request was denied, for DecodeAuthorizationMessage
 	purposes
 )
 
 // label is part of the derivation: it must never change.
 func (p Purpose) label() string {
-	return [...]string{"session-token", "session-secret", "access-key", "page-token"}[p]
+	return [...]string{"session-token", "session-secret", "access-key", "page-token", "authorization-message"}[p]
 }
 
 // maxSession is how long a retired key still opens what it sealed for sessions:
