@@ -19,6 +19,7 @@ func IAM(svc *iam.Service, uses *iam.Uses) Service {
 	r := &iamRows{svc: svc, uses: uses}
 	return Service{Name: "iam", Operations: slices.Concat(
 		r.roleRows(), r.policyRows(), r.userRows(), r.groupRows(), r.profileRows(), r.simulatorRows(),
+		r.accountRows(), r.oidcRows(),
 	)}
 }
 

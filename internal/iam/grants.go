@@ -2,6 +2,7 @@ package iam
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
@@ -139,15 +140,23 @@ func (s *Service) AttachedPolicies(ctx context.Context, h Holder, o ListOptions)
 	if err != nil {
 		return nil, "", err
 	}
-	list := make([]Attachment, 0, len(held.Attached))
-	for _, arn := range held.Attached {
-		path, name := splitPolicyARN(arn)
-		if strings.HasPrefix(path, p.PathPrefix) {
-			list = append(list, Attachment{Name: name, ARN: arn})
-		}
-	}
+	list := held.Attachments()
+	list = slices.DeleteFunc(list, func(a Attachment) bool {
+		path, _ := splitPolicyARN(a.ARN)
+		return !strings.HasPrefix(path, p.PathPrefix)
+	})
 	list, marker := slice("attached", p, list, func(a Attachment) string { return a.ARN })
 	return list, marker, nil
+}
+
+// Attachments returns the managed policies with their names.
+func (h *Held) Attachments() []Attachment {
+	list := make([]Attachment, len(h.Attached))
+	for i, arn := range h.Attached {
+		_, name := splitPolicyARN(arn)
+		list[i] = Attachment{Name: name, ARN: arn}
+	}
+	return list
 }
 
 // splitPolicyARN returns the path and name in the ARN of a managed policy.

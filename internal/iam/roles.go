@@ -201,7 +201,7 @@ func (s *Service) DeleteRole(ctx context.Context, name string) error {
 
 // Tag adds or replaces the tags of a role, user, policy or instance profile.
 func (s *Service) Tag(ctx context.Context, o TagOwner, tags []Tag) error {
-	if err := checkOwner(o); err != nil {
+	if err := s.checkOwner(o); err != nil {
 		return err
 	}
 	if err := checkTags(tags); err != nil {
@@ -215,7 +215,7 @@ func (s *Service) Tag(ctx context.Context, o TagOwner, tags []Tag) error {
 
 // Untag removes tags by key; keys that are not there do not matter.
 func (s *Service) Untag(ctx context.Context, o TagOwner, keys []string) error {
-	if err := checkOwner(o); err != nil {
+	if err := s.checkOwner(o); err != nil {
 		return err
 	}
 	if len(keys) > maxTags {
@@ -234,7 +234,7 @@ func (s *Service) Untag(ctx context.Context, o TagOwner, keys []string) error {
 
 // Tags pages the tags of a role, user, policy or instance profile.
 func (s *Service) Tags(ctx context.Context, o TagOwner, list ListOptions) ([]Tag, string, error) {
-	if err := checkOwner(o); err != nil {
+	if err := s.checkOwner(o); err != nil {
 		return nil, "", err
 	}
 	p, err := page("tags", list)
@@ -243,6 +243,10 @@ func (s *Service) Tags(ctx context.Context, o TagOwner, list ListOptions) ([]Tag
 	}
 	var tags []Tag
 	switch {
+	case o.ProviderARN != "":
+		var p OIDCProvider
+		p, err = s.store.Provider(ctx, o.ProviderARN)
+		tags = p.Tags
 	case o.Profile != "":
 		var p InstanceProfile
 		p, err = s.store.Profile(ctx, o.Profile)
@@ -267,7 +271,10 @@ func (s *Service) Tags(ctx context.Context, o TagOwner, list ListOptions) ([]Tag
 	return tags, marker, nil
 }
 
-func checkOwner(o TagOwner) error {
+func (s *Service) checkOwner(o TagOwner) error {
+	if o.ProviderARN != "" {
+		return s.checkProviderARN(o.ProviderARN)
+	}
 	if o.Profile != "" {
 		return checkName(o.Profile, "instanceProfileName", maxProfileName)
 	}

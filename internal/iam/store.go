@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Tag is one tag of a role, user, policy or instance profile. Keys differ by more than case.
+// Tag is one tag. Keys of an owner differ by more than case.
 type Tag struct{ Key, Value string }
 
 // Role is a role as it is stored.
@@ -207,12 +207,13 @@ type TagStore interface {
 	DeleteTags(ctx context.Context, o TagOwner, keys []string) error
 }
 
-// TagOwner names what tags are on: a holder, or a policy by ARN, or an instance
-// profile by name.
+// TagOwner names what tags are on: a holder, or a policy or OIDC provider by
+// ARN, or an instance profile by name.
 type TagOwner struct {
 	Holder
-	PolicyARN string
-	Profile   string
+	PolicyARN   string
+	Profile     string
+	ProviderARN string
 }
 
 // Store is everything that the service keeps.
@@ -222,6 +223,8 @@ type Store interface {
 	GroupStore
 	ProfileStore
 	UseStore
+	OIDCStore
+	AccountStore
 	PolicyStore
 	GrantStore
 	TagStore

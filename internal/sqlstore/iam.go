@@ -470,15 +470,18 @@ func tagOwnerID(q querier, o iam.TagOwner) (string, error) {
 		return iamPolicyID(q, o.PolicyARN)
 	case o.Profile != "":
 		return profileID(q, o.Profile)
+	case o.ProviderARN != "":
+		p, err := providerRow(q, o.ProviderARN)
+		return p.ARN, err
 	}
 	return holderID(q, o.Holder)
 }
 
 func (t *tx) tagsChanged(o iam.TagOwner) error {
-	if o.PolicyARN == "" && o.Profile == "" {
-		return t.holderChanged(o.Holder)
+	if o.Holder == (iam.Holder{}) {
+		return nil
 	}
-	return nil
+	return t.holderChanged(o.Holder)
 }
 
 func setIAMTags(t *tx, id string, tags []iam.Tag) error {

@@ -27,6 +27,8 @@ func RunIAM(t *testing.T, open Opener) {
 	t.Run("renamed users", func(t *testing.T) { t.Parallel(); iamRenamed(t, open) })
 	t.Run("instance profiles", func(t *testing.T) { t.Parallel(); iamProfiles(t, open) })
 	t.Run("trusted principals", func(t *testing.T) { t.Parallel(); iamTrust(t, open) })
+	t.Run("OIDC providers", func(t *testing.T) { t.Parallel(); iamProviders(t, open) })
+	t.Run("account", func(t *testing.T) { t.Parallel(); iamAccount(t, open) })
 	t.Run("last uses", func(t *testing.T) { t.Parallel(); iamUses(t, open) })
 }
 
