@@ -63,8 +63,11 @@ func (s *Service) Details(ctx context.Context, filter []string, o ListOptions) (
 		return nil, "", err
 	}
 	sections := []section{
-		{"User", s.userEntries}, {"Group", s.groupEntries}, {"Role", s.roleEntries},
-		{"LocalManagedPolicy", s.policyEntries}, {"AWSManagedPolicy", s.builtinEntries},
+		{"User", s.userEntries},
+		{"Group", s.groupEntries},
+		{"Role", s.roleEntries},
+		{"LocalManagedPolicy", s.policyEntries},
+		{"AWSManagedPolicy", s.builtinEntries},
 	}
 	for _, f := range filter {
 		if !slices.ContainsFunc(sections, func(n section) bool { return n.filter == f }) {
