@@ -39,6 +39,7 @@ type Service struct {
 	log     *slog.Logger
 
 	builtin   map[string]*builtinPolicy // AWS managed policies by ARN
+	root      *userGrants               // the account root, of which only the ARN counts
 	documents *cache.Cache[string, *policy.Policy]
 	roles     *cache.Cache[string, *RoleGrants]
 	users     *cache.Cache[string, *userGrants]
@@ -62,6 +63,7 @@ func New(cfg Config) (*Service, error) {
 		account: cfg.Account, store: cfg.Store, sealer: cfg.Sealer,
 		now: cfg.Now, random: cfg.Random, log: cfg.Logger, builtin: builtin,
 	}
+	s.root = &userGrants{arn: s.arn("root")}
 	s.documents = cache.New(2048, s.loadDocument)
 	s.roles = cache.New(4096, s.loadRole)
 	s.users = cache.New(4096, s.loadUser)

@@ -126,25 +126,35 @@ func (s *Service) HolderKeys(ctx context.Context, h Holder) (tags [][2]string, b
 
 // KeyGrants returns an access key with its holder, out of memory once it is known.
 func (s *Service) KeyGrants(ctx context.Context, id string) (KeyGrants, error) {
-	k, err := s.keys.Get(ctx, id)
-	if err != nil {
+	k, u, err := s.keyUser(ctx, id)
+	if k != nil && (iot.IsKind(err, iot.KindNotFound) || err == nil && u.id != k.userID) {
+		s.keys.Drop(id) // the user may have been renamed since the key was read
+		k, u, err = s.keyUser(ctx, id)
+	}
+	switch {
+	case err != nil:
 		return KeyGrants{}, err
-	}
-	g := KeyGrants{ID: id, Secret: k.secret, Active: k.active, Epoch: k.epoch, Root: k.userID == ""}
-	if g.Root {
-		g.UserARN = s.arn("root")
-		return g, nil
-	}
-	u, err := s.users.Get(ctx, k.userName)
-	if err != nil {
-		return KeyGrants{}, err
-	}
-	if u.id != k.userID {
+	case u.id != k.userID:
 		return KeyGrants{}, iot.Errorf(iot.KindNotFound, "access-key", "The Access Key with id %s cannot be found.", id)
 	}
-	g.UserID, g.UserName, g.UserARN = u.id, k.userName, u.arn
-	g.Identity, g.Boundary, g.HasBoundary, g.Tags = u.identity, u.boundary, u.hasBoundary, u.tags
-	return g, nil
+	return KeyGrants{
+		ID: id, Secret: k.secret, Active: k.active, Epoch: k.epoch, Root: k.userID == "",
+		UserID: u.id, UserName: k.userName, UserARN: u.arn,
+		Identity: u.identity, Boundary: u.boundary, HasBoundary: u.hasBoundary, Tags: u.tags,
+	}, nil
+}
+
+// keyUser returns a key and its user, who for the account root is nobody but its ARN.
+func (s *Service) keyUser(ctx context.Context, id string) (*keyRecord, *userGrants, error) {
+	k, err := s.keys.Get(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if k.userID == "" {
+		return k, s.root, nil
+	}
+	u, err := s.users.Get(ctx, k.userName)
+	return k, u, err
 }
 
 // ManagedPolicy returns the compiled default version of a managed policy.

@@ -95,9 +95,13 @@ func (s *IAMStore) UpdateUser(ctx context.Context, name string, c iam.NameChange
 			c.Name, strings.ToLower(c.Name), c.Path, c.ARN, id); err != nil {
 			return err
 		}
+		// Keys first: one that is remembered with the old name would find nobody.
+		if err := t.keysChanged(id); err != nil {
+			return err
+		}
 		t.changed(iot.ChangeUser, name)
 		t.changed(iot.ChangeUser, c.Name)
-		return t.keysChanged(id)
+		return nil
 	})
 }
 

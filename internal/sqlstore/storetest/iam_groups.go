@@ -113,7 +113,7 @@ func iamRenamed(t *testing.T, open Opener) {
 	kind(t, s.UpdateUser(ctx, "none", iam.NameChange{Name: "x"}), iot.KindNotFound, "")
 	log = nil
 	must(t, s.UpdateUser(ctx, "bob", iam.NameChange{Name: "Rob", Path: "/x/", ARN: "arn:rob"}))
-	if want := []iot.Change{{Kind: iot.ChangeUser, ID: "bob"}, {Kind: iot.ChangeUser, ID: "Rob"}, {Kind: iot.ChangeAccessKey, ID: "K1"}}; !slices.Equal(log, want) {
+	if want := []iot.Change{{Kind: iot.ChangeAccessKey, ID: "K1"}, {Kind: iot.ChangeUser, ID: "bob"}, {Kind: iot.ChangeUser, ID: "Rob"}}; !slices.Equal(log, want) {
 		t.Errorf("announced %v", log)
 	}
 	u, err := s.User(ctx, "Rob")
