@@ -11,7 +11,11 @@ import (
 // Roles from before trusted principals were kept: whoever is there is meant.
 func TestPinOldRoles(t *testing.T) {
 	t.Parallel()
-	db := open(t, nil)
+	onEach(t, pinOldRoles)
+}
+
+func pinOldRoles(t *testing.T, cfg Config) {
+	db := openWith(t, cfg)
 	s, ctx := db.IAM(), t.Context()
 	bob := iam.User{ID: "AIDABOB", Name: "bob", Path: "/", ARN: "arn:aws:iam::000000000000:user/bob"}
 	role := iam.Role{ID: "AROAR", Name: "r", Path: "/", ARN: "arn:aws:iam::000000000000:role/r", Trust: "{}"}
