@@ -59,6 +59,9 @@ func iotErrors(t errorCodes) {
 	} {
 		t[errorKey{"iot", kind, ""}] = code
 	}
+	t[errorKey{"iot", iot.KindInvalid, "certificate-validation"}] = errorCode{code: "CertificateValidationException", status: 400}
+	t[errorKey{"iot", iot.KindInvalid, "registration-code"}] = errorCode{code: "RegistrationCodeValidationException", status: 400}
+	t[errorKey{"iot", iot.KindConflict, "certificate-conflict"}] = errorCode{code: "CertificateConflictException", status: 409}
 }
 
 // iamErrors are those of IAM (API reference, Common errors and each operation's).

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	iotmodel "github.com/sekisho-iot/sekisho/internal/api/model/iot"
+	"github.com/sekisho-iot/sekisho/internal/iot"
 	"github.com/sekisho-iot/sekisho/internal/pki"
 )
 
@@ -21,6 +22,8 @@ func (r *iotRows) certificates() []Operation {
 			return certificateResource(c, in.CertificateId)
 		}, r.deleteCertificate),
 		op("ListCertificates", "iot:ListCertificates", nil, r.listCertificates),
+		op("RegisterCertificate", "iot:RegisterCertificate", nil, r.registerCertificate),
+		op("RegisterCertificateWithoutCA", "iot:RegisterCertificateWithoutCA", nil, r.registerCertificateWithoutCA),
 	}
 }
 
@@ -82,13 +85,41 @@ func (r *iotRows) listCertificates(ctx context.Context, _ *Call, in *iotmodel.Li
 	if err != nil {
 		return nil, err
 	}
-	out := &iotmodel.ListCertificatesOutput{Certificates: make([]iotmodel.Certificate, len(list)), NextMarker: optional(next)}
+	return &iotmodel.ListCertificatesOutput{Certificates: r.summaries(list), NextMarker: optional(next)}, nil
+}
+
+func (r *iotRows) summaries(list []pki.Record) []iotmodel.Certificate {
+	out := make([]iotmodel.Certificate, len(list))
 	for i := range list {
 		k := &list[i]
-		out.Certificates[i] = iotmodel.Certificate{
+		out[i] = iotmodel.Certificate{
 			CertificateArn: new(string(r.certs.ARN(k.ID))), CertificateId: new(string(k.ID)), Status: new(string(k.Status)),
 			CertificateMode: new(string(k.Mode)), CreationDate: &k.CreatedAt,
 		}
 	}
-	return out, nil
+	return out
+}
+
+func (r *iotRows) registerCertificate(ctx context.Context, _ *Call, in *iotmodel.RegisterCertificateInput) (*iotmodel.RegisterCertificateOutput, error) {
+	g := &pki.Registration{Certificate: deref(in.CertificatePem), CA: deref(in.CaCertificatePem), Status: pki.Status(deref(in.Status))}
+	if deref(in.SetAsActive) { // deprecated: status says it
+		if g.Status != "" && g.Status != pki.Active {
+			return nil, iot.Errorf(iot.KindInvalid, "certificate", "setAsActive contradicts status %s", g.Status)
+		}
+		g.Status = pki.Active
+	}
+	id, err := r.certs.Register(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	return &iotmodel.RegisterCertificateOutput{CertificateArn: new(string(r.certs.ARN(id))), CertificateId: new(string(id))}, nil
+}
+
+func (r *iotRows) registerCertificateWithoutCA(ctx context.Context, _ *Call, in *iotmodel.RegisterCertificateWithoutCAInput,
+) (*iotmodel.RegisterCertificateWithoutCAOutput, error) {
+	id, err := r.certs.RegisterWithoutCA(ctx, &pki.Registration{Certificate: deref(in.CertificatePem), Status: pki.Status(deref(in.Status))})
+	if err != nil {
+		return nil, err
+	}
+	return &iotmodel.RegisterCertificateWithoutCAOutput{CertificateArn: new(string(r.certs.ARN(id))), CertificateId: new(string(id))}, nil
 }

@@ -102,7 +102,7 @@ func newIoTServer(t *testing.T) *iotServer {
 	store := db.Registry()
 	s := &iotServer{users: callers{"root": {Root: true}}, tags: failingTags{TagStore: store}}
 	reg = registry.New(registry.Config{Things: store, Policies: store, Tags: &s.tags, Account: iotAccount, Region: "us-east-1", Now: time.Now, Rand: rand.Reader})
-	certs = pki.New(pki.Config{Store: db.Certificates(), Authority: authority, Keys: keys, Account: iotAccount, Region: "us-east-1", Now: time.Now, Rand: rand.Reader})
+	certs = pki.New(pki.Config{Store: db.Certificates(), CAs: db.Certificates(), Authority: authority, Keys: keys, Account: iotAccount, Region: "us-east-1", Now: time.Now, Rand: rand.Reader})
 	aliases = sts.NewRoleAliases(iotAccount, "us-east-1", db.STS(), time.Now)
 	s.certs = certs
 	s.endpoint.Store(&api.DeviceEndpoint{Host: "iot.example.com", CredentialPort: 8443})

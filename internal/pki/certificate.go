@@ -56,11 +56,22 @@ type Record struct {
 // Store keeps certificates. It answers iot.KindNotFound where one does not exist.
 type Store interface {
 	// InsertCertificate keeps a certificate, its epoch above that of its
-	// tombstone where there is one; KindExists where it is kept already.
+	// tombstone where there is one, and buries it where it is revoked;
+	// KindExists where it is kept already.
 	InsertCertificate(ctx context.Context, r Record) error
+	// EnrolCertificate keeps a certificate that registers itself, as
+	// InsertCertificate does, unless its CA is not active, not kept or does not
+	// register by itself any more, or the certificate or its key was buried, or
+	// another one has its issuer and serial: KindDenied, all in one transaction.
+	EnrolCertificate(ctx context.Context, r Record) error
 	Certificate(ctx context.Context, id iot.CertificateID) (Record, error)
 	// Certificates lists by creation, without DER, from after the place given.
 	Certificates(ctx context.Context, at time.Time, after iot.CertificateID, ascending bool, limit int) ([]Record, error)
+	// CertificatesByCA lists those of a CA likewise.
+	CertificatesByCA(ctx context.Context, ca iot.CertificateID, at time.Time, after iot.CertificateID, ascending bool, limit int) ([]Record, error)
+	// Expiring counts the active certificates that end after one time and by
+	// another, and returns the first of them, without DER.
+	Expiring(ctx context.Context, after, by time.Time, limit int) (n int, first []Record, err error)
 	// ChangeCertificate has change alter status, epoch, version and date, in
 	// its transaction and perhaps twice, and buries the certificate where it is revoked then.
 	ChangeCertificate(ctx context.Context, id iot.CertificateID, change func(r *Record) error) error

@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 // Config is what Certificates are made of.
 type Config struct {
 	Store     Store
+	CAs       CAStore
 	Authority *Authority
 	Keys      *KeyPool
 	Account   iot.AccountID
@@ -32,6 +32,7 @@ type Config struct {
 // Certificates is the register of device certificates.
 type Certificates struct {
 	store     Store
+	cas       CAStore
 	authority *Authority
 	keys      *KeyPool
 	account   iot.AccountID
@@ -39,7 +40,11 @@ type Certificates struct {
 	now       func() time.Time
 	rand      io.Reader
 	cached    *cache.Cache[iot.CertificateID, *Certificate]
+	issuers   *cache.Cache[string, []issuerCA] // by subject
 }
+
+// cachedIssuers bounds the subjects of CA certificates, asked for by strangers, that are remembered.
+const cachedIssuers = 1000
 
 // New returns the register over its store.
 func New(cfg Config) *Certificates {
@@ -47,10 +52,11 @@ func New(cfg Config) *Certificates {
 		cfg.Cached = 50_000
 	}
 	c := &Certificates{
-		store: cfg.Store, authority: cfg.Authority, keys: cfg.Keys,
+		store: cfg.Store, cas: cfg.CAs, authority: cfg.Authority, keys: cfg.Keys,
 		account: cfg.Account, region: cfg.Region, now: cfg.Now, rand: cfg.Rand,
 	}
 	c.cached = cache.New(cfg.Cached, c.load)
+	c.issuers = cache.New(cachedIssuers, c.loadIssuers)
 	return c
 }
 
@@ -232,36 +238,11 @@ func stateError(text string, id iot.CertificateID) error {
 	return e
 }
 
-const maxPage = 250
-
 // List lists certificates by creation, without DER, and the marker of the next page.
 func (c *Certificates) List(ctx context.Context, ascending bool, limit int, marker string) ([]Record, string, error) {
-	if limit == 0 {
-		limit = maxPage
-	}
-	if limit < 0 || limit > maxPage {
-		return nil, "", iot.Errorf(iot.KindInvalid, "page", "The page size must be between 1 and %d", maxPage)
-	}
-	scope := "certificates " + strconv.FormatBool(ascending)
-	after, err := iot.ParsePageToken(scope, marker)
-	if err != nil {
-		return nil, "", err
-	}
-	var at time.Time
-	ms, id, found := strings.Cut(after, " ")
-	if found {
-		n, err := strconv.ParseInt(ms, 10, 64)
-		if err != nil {
-			return nil, "", iot.Errorf(iot.KindInvalid, "page-token", "Invalid pagination token")
-		}
-		at = time.UnixMilli(n)
-	}
-	list, err := c.store.Certificates(ctx, at, iot.CertificateID(id), ascending, limit+1)
-	if err != nil || len(list) <= limit {
-		return list, "", err
-	}
-	last := list[limit-1]
-	return list[:limit], iot.PageToken(scope, strconv.FormatInt(last.CreatedAt.UnixMilli(), 10)+" "+string(last.ID)), nil
+	return listRecords("certificates", ascending, limit, marker, func(p *page) ([]Record, error) {
+		return c.store.Certificates(ctx, p.at, p.after, ascending, p.limit+1)
+	})
 }
 
 // Lookup returns what decisions about a certificate need, from memory where it is.
@@ -301,6 +282,9 @@ func (c *Certificates) load(ctx context.Context, id iot.CertificateID) (*Certifi
 func (c *Certificates) Invalidate(ch iot.Change) {
 	if ch.Kind == iot.ChangeCertificate {
 		c.cached.Drop(iot.CertificateID(ch.ID))
+	}
+	if ch.Kind == iot.ChangeCACertificate || ch.Kind == iot.ChangeAll {
+		c.issuers.Clear()
 	}
 	if ch.Kind == iot.ChangeAll {
 		c.cached.Clear()

@@ -1,9 +1,6 @@
 package pki
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"strings"
@@ -31,32 +28,13 @@ func parseCSR(text string) (*x509.CertificateRequest, error) {
 	if err != nil {
 		return nil, invalidCSR("it does not parse")
 	}
-	if err := checkKey(csr.PublicKey); err != nil {
-		return nil, err
+	if why := weakKey(csr.PublicKey); why != "" {
+		return nil, invalidCSR("%s", why)
 	}
 	if err := csr.CheckSignature(); err != nil {
 		return nil, invalidCSR("its signature does not verify")
 	}
 	return csr, nil
-}
-
-// checkKey accepts the keys that AWS IoT does: RSA of 2048 bits and more, and
-// the NIST curves P-256, P-384 and P-521. Beyond 4096 bits RSA only costs.
-func checkKey(public any) error {
-	switch k := public.(type) {
-	case *rsa.PublicKey:
-		if n := k.N.BitLen(); n < 2048 || n > 4096 {
-			return invalidCSR("an RSA key must have 2048 to 4096 bits, not %d", n)
-		}
-		return nil
-	case *ecdsa.PublicKey:
-		switch k.Curve {
-		case elliptic.P256(), elliptic.P384(), elliptic.P521():
-			return nil
-		}
-		return invalidCSR("the curve of its key must be P-256, P-384 or P-521")
-	}
-	return invalidCSR("its key must be RSA or ECC")
 }
 
 func invalidCSR(format string, args ...any) error {

@@ -57,7 +57,7 @@ func newCertificates(t *testing.T) (*pki.Certificates, *pki.Authority, *clock) {
 	})
 	a := openAuthority(t, dir, c)
 	certs = pki.New(pki.Config{
-		Store: db.Certificates(), Authority: a, Keys: keys, Account: "000000000000", Region: "us-east-1", Now: c.now, Rand: rand.Reader,
+		Store: db.Certificates(), CAs: db.Certificates(), Authority: a, Keys: keys, Account: "000000000000", Region: "us-east-1", Now: c.now, Rand: rand.Reader,
 	})
 	return certs, a, c
 }

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
@@ -21,31 +22,63 @@ const certificateColumns = `id, status, epoch, mode, ca_id, owner, generation_id
 
 // InsertCertificate keeps a certificate.
 func (s *CertificateStore) InsertCertificate(ctx context.Context, r pki.Record) error {
+	return s.db.write(ctx, func(x *tx) error { return insertCertificate(x, &r) })
+}
+
+// EnrolCertificate keeps a certificate that registers itself.
+func (s *CertificateStore) EnrolCertificate(ctx context.Context, r pki.Record) error {
 	return s.db.write(ctx, func(x *tx) error {
-		epoch := r.Epoch
-		var buried int64
-		err := x.queryRow("SELECT epoch FROM certificate_tombstones WHERE id = ?", string(r.ID)).Scan(&buried)
+		var open, known, serial, key int
+		if err := x.queryRow(`SELECT (SELECT count(*) FROM ca_certificates WHERE id = ? AND status = ? AND auto_registration = 1),
+			(SELECT count(*) FROM certificates WHERE issuer_serial = ? AND id <> ?),
+			(SELECT count(*) FROM certificate_tombstones WHERE issuer_serial = ?),
+			(SELECT count(*) FROM certificate_tombstones WHERE public_key = ?)`,
+			string(r.CAID), string(pki.Active), r.IssuerSerial, string(r.ID), r.IssuerSerial, r.PublicKey).Scan(&open, &known, &serial, &key); err != nil {
+			return err
+		}
 		switch {
-		case err == nil:
-			epoch = max(epoch, buried+1)
-		case !noRows(err):
-			return err
+		case open == 0:
+			return iot.Errorf(iot.KindDenied, "certificate", "its CA certificate registers nothing")
+		case serial > 0:
+			return iot.Errorf(iot.KindDenied, "certificate", "a certificate with its issuer and serial number was deleted or revoked")
+		case key > 0:
+			return iot.Errorf(iot.KindDenied, "certificate", "a certificate with its public key was deleted or revoked")
+		case known > 0:
+			return iot.Errorf(iot.KindDenied, "certificate", "another certificate with its issuer and serial number is registered")
 		}
-		n, err := affected(x.exec("INSERT INTO certificates (der, "+certificateColumns+`)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
-			r.DER, string(r.ID), string(r.Status), epoch, string(r.Mode), string(r.CAID), string(r.Owner), r.GenerationID, r.CustomerVersion,
-			r.CreatedAt.UnixMilli(), r.UpdatedAt.UnixMilli(), r.NotBefore.UnixMilli(), r.NotAfter.UnixMilli(), r.IssuerSerial, r.PublicKey))
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			e := iot.Errorf(iot.KindExists, "certificate", "The certificate is already provisioned or registered")
-			e.ID = string(r.ID)
-			return e
-		}
-		x.changed(iot.ChangeCertificate, string(r.ID))
-		return nil
+		return insertCertificate(x, &r)
 	})
+}
+
+func insertCertificate(x *tx, r *pki.Record) error {
+	epoch := r.Epoch
+	var buried int64
+	err := x.queryRow("SELECT epoch FROM certificate_tombstones WHERE id = ?", string(r.ID)).Scan(&buried)
+	switch {
+	case err == nil:
+		epoch = max(epoch, buried+1)
+	case !noRows(err):
+		return err
+	}
+	n, err := affected(x.exec("INSERT INTO certificates (der, "+certificateColumns+`)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+		r.DER, string(r.ID), string(r.Status), epoch, string(r.Mode), string(r.CAID), string(r.Owner), r.GenerationID, r.CustomerVersion,
+		r.CreatedAt.UnixMilli(), r.UpdatedAt.UnixMilli(), r.NotBefore.UnixMilli(), r.NotAfter.UnixMilli(), r.IssuerSerial, r.PublicKey))
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		e := iot.Errorf(iot.KindExists, "certificate", "The certificate is already provisioned or registered")
+		e.ID = string(r.ID)
+		return e
+	}
+	x.changed(iot.ChangeCertificate, string(r.ID))
+	if r.Status == pki.Revoked {
+		kept := *r
+		kept.Epoch = epoch
+		return bury(x, kept, "revoked", r.UpdatedAt)
+	}
+	return nil
 }
 
 // Certificate returns a certificate.
@@ -62,11 +95,40 @@ func (s *CertificateStore) Certificate(ctx context.Context, id iot.CertificateID
 // Certificates lists by creation, without DER.
 func (s *CertificateStore) Certificates(ctx context.Context, at time.Time, after iot.CertificateID, ascending bool, limit int) ([]pki.Record, error) {
 	where, args := createdAfter("id", at, string(after), ascending)
+	return s.records(ctx, where, append(args, limit)...)
+}
+
+// CertificatesByCA lists those of a CA by creation, without DER.
+func (s *CertificateStore) CertificatesByCA(ctx context.Context, ca iot.CertificateID, at time.Time, after iot.CertificateID, ascending bool, limit int,
+) ([]pki.Record, error) {
+	where, args := createdAfter("id", at, string(after), ascending)
+	if more, ok := strings.CutPrefix(where, " WHERE "); ok {
+		where = " AND " + more
+	}
+	return s.records(ctx, " WHERE ca_id = ?"+where, append(append([]any{string(ca)}, args...), limit)...)
+}
+
+// Expiring counts the active certificates that end in a span of time, and
+// returns the first of them, without DER.
+func (s *CertificateStore) Expiring(ctx context.Context, after, by time.Time, limit int) (n int, first []pki.Record, err error) {
+	const where = " WHERE not_after_ms > ? AND not_after_ms <= ? AND status = ?"
+	args := []any{after.UnixMilli(), by.UnixMilli(), string(pki.Active)}
+	err = s.db.get(ctx, func(q querier) error {
+		return q.queryRow("SELECT count(*) FROM certificates"+where, args...).Scan(&n)
+	})
+	if err != nil || n == 0 {
+		return n, nil, err
+	}
+	first, err = s.records(ctx, where+" ORDER BY not_after_ms, id LIMIT ?", append(args, limit)...)
+	return n, first, err
+}
+
+func (s *CertificateStore) records(ctx context.Context, rest string, args ...any) ([]pki.Record, error) {
 	var list []pki.Record
 	err := s.db.get(ctx, func(q querier) error {
 		var err error
 		list, err = collect(q, func(scan func(...any) error) (pki.Record, error) { return scanCertificate(scan) },
-			"SELECT "+certificateColumns+" FROM certificates"+where, append(args, limit)...)
+			"SELECT "+certificateColumns+" FROM certificates"+rest, args...)
 		return err
 	})
 	return list, err

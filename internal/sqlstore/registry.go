@@ -389,6 +389,8 @@ func resourceMustExist(q querier, resource string) error {
 		return mustExist(q, missing, "SELECT count(*) FROM things WHERE name = ?", name)
 	case "cert":
 		return mustExist(q, missing, "SELECT count(*) FROM certificates WHERE id = ?", name)
+	case "cacert":
+		return mustExist(q, missing, "SELECT count(*) FROM ca_certificates WHERE id = ?", name)
 	case "policy":
 		return mustExist(q, missing, "SELECT count(*) FROM iot_policies WHERE name = ?", name)
 	case "rolealias":

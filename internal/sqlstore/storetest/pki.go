@@ -18,6 +18,10 @@ func RunCertificates(t *testing.T, open Opener) {
 	t.Run("certificates", func(t *testing.T) { t.Parallel(); certificates(t, open) })
 	t.Run("deletion", func(t *testing.T) { t.Parallel(); certificateDeletion(t, open) })
 	t.Run("listings", func(t *testing.T) { t.Parallel(); certificateListings(t, open) })
+	t.Run("CA certificates", func(t *testing.T) { t.Parallel(); caCertificates(t, open) })
+	t.Run("registration codes", func(t *testing.T) { t.Parallel(); registrationCodes(t, open) })
+	t.Run("certificates of a CA", func(t *testing.T) { t.Parallel(); certificatesOfCA(t, open) })
+	t.Run("expiring", func(t *testing.T) { t.Parallel(); expiring(t, open) })
 }
 
 func record(id string) pki.Record {

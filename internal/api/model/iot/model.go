@@ -72,7 +72,7 @@ var operations = []awsapi.Operation{
 	{Name: "DeleteAuditSuppression", Method: "POST", URI: "/audit/suppressions/delete", Status: 200},
 	{Name: "DeleteAuthorizer", Method: "DELETE", URI: "/authorizer/{authorizerName}", Status: 200},
 	{Name: "DeleteBillingGroup", Method: "DELETE", URI: "/billing-groups/{billingGroupName}", Status: 200},
-	{Name: "DeleteCACertificate", Method: "DELETE", URI: "/cacertificate/{caCertificateId}", Status: 200},
+	{Name: "DeleteCACertificate", Method: "DELETE", URI: "/cacertificate/{caCertificateId}", Status: 200, Built: true, Input: shapeDeleteCACertificateRequest, Output: shapeDeleteCACertificateResponse},
 	{Name: "DeleteCertificate", Method: "DELETE", URI: "/certificates/{certificateId}", Status: 200, Built: true, Input: shapeDeleteCertificateRequest},
 	{Name: "DeleteCertificateProvider", Method: "DELETE", URI: "/certificate-providers/{certificateProviderName}", Status: 200},
 	{Name: "DeleteCommand", Method: "DELETE", URI: "/commands/{commandId}", Status: 200},
@@ -93,7 +93,7 @@ var operations = []awsapi.Operation{
 	{Name: "DeletePolicyVersion", Method: "DELETE", URI: "/policies/{policyName}/version/{policyVersionId}", Status: 200, Built: true, Input: shapeDeletePolicyVersionRequest},
 	{Name: "DeleteProvisioningTemplate", Method: "DELETE", URI: "/provisioning-templates/{templateName}", Status: 200},
 	{Name: "DeleteProvisioningTemplateVersion", Method: "DELETE", URI: "/provisioning-templates/{templateName}/versions/{versionId}", Status: 200},
-	{Name: "DeleteRegistrationCode", Method: "DELETE", URI: "/registrationcode", Status: 200},
+	{Name: "DeleteRegistrationCode", Method: "DELETE", URI: "/registrationcode", Status: 200, Built: true, Input: shapeDeleteRegistrationCodeRequest, Output: shapeDeleteRegistrationCodeResponse},
 	{Name: "DeleteRoleAlias", Method: "DELETE", URI: "/role-aliases/{roleAlias}", Status: 200, Built: true, Input: shapeDeleteRoleAliasRequest, Output: shapeDeleteRoleAliasResponse},
 	{Name: "DeleteScheduledAudit", Method: "DELETE", URI: "/audit/scheduledaudits/{scheduledAuditName}", Status: 200},
 	{Name: "DeleteSecurityProfile", Method: "DELETE", URI: "/security-profiles/{securityProfileName}", Status: 200},
@@ -112,7 +112,7 @@ var operations = []awsapi.Operation{
 	{Name: "DescribeAuditTask", Method: "GET", URI: "/audit/tasks/{taskId}", Status: 200},
 	{Name: "DescribeAuthorizer", Method: "GET", URI: "/authorizer/{authorizerName}", Status: 200},
 	{Name: "DescribeBillingGroup", Method: "GET", URI: "/billing-groups/{billingGroupName}", Status: 200},
-	{Name: "DescribeCACertificate", Method: "GET", URI: "/cacertificate/{caCertificateId}", Status: 200},
+	{Name: "DescribeCACertificate", Method: "GET", URI: "/cacertificate/{caCertificateId}", Status: 200, Built: true, Input: shapeDescribeCACertificateRequest, Output: shapeDescribeCACertificateResponse},
 	{Name: "DescribeCertificate", Method: "GET", URI: "/certificates/{certificateId}", Status: 200, Built: true, Input: shapeDescribeCertificateRequest, Output: shapeDescribeCertificateResponse},
 	{Name: "DescribeCertificateProvider", Method: "GET", URI: "/certificate-providers/{certificateProviderName}", Status: 200},
 	{Name: "DescribeCustomMetric", Method: "GET", URI: "/custom-metric/{metricName}", Status: 200},
@@ -163,7 +163,7 @@ var operations = []awsapi.Operation{
 	{Name: "GetPercentiles", Method: "POST", URI: "/indices/percentiles", Status: 200},
 	{Name: "GetPolicy", Method: "GET", URI: "/policies/{policyName}", Status: 200, Built: true, Input: shapeGetPolicyRequest, Output: shapeGetPolicyResponse},
 	{Name: "GetPolicyVersion", Method: "GET", URI: "/policies/{policyName}/version/{policyVersionId}", Status: 200, Built: true, Input: shapeGetPolicyVersionRequest, Output: shapeGetPolicyVersionResponse},
-	{Name: "GetRegistrationCode", Method: "GET", URI: "/registrationcode", Status: 200},
+	{Name: "GetRegistrationCode", Method: "GET", URI: "/registrationcode", Status: 200, Built: true, Input: shapeGetRegistrationCodeRequest, Output: shapeGetRegistrationCodeResponse},
 	{Name: "GetStatistics", Method: "POST", URI: "/indices/statistics", Status: 200},
 	{Name: "GetThingConnectivityData", Method: "POST", URI: "/things/{thingName}/connectivity-data", Status: 200},
 	{Name: "GetTopicRule", Method: "GET", URI: "/rules/{ruleName}", Status: 200},
@@ -178,10 +178,10 @@ var operations = []awsapi.Operation{
 	{Name: "ListAuditTasks", Method: "GET", URI: "/audit/tasks", Status: 200},
 	{Name: "ListAuthorizers", Method: "GET", URI: "/authorizers/", Status: 200},
 	{Name: "ListBillingGroups", Method: "GET", URI: "/billing-groups", Status: 200},
-	{Name: "ListCACertificates", Method: "GET", URI: "/cacertificates", Status: 200},
+	{Name: "ListCACertificates", Method: "GET", URI: "/cacertificates", Status: 200, Built: true, Input: shapeListCACertificatesRequest, Output: shapeListCACertificatesResponse},
 	{Name: "ListCertificateProviders", Method: "GET", URI: "/certificate-providers/", Status: 200},
 	{Name: "ListCertificates", Method: "GET", URI: "/certificates", Status: 200, Built: true, Input: shapeListCertificatesRequest, Output: shapeListCertificatesResponse},
-	{Name: "ListCertificatesByCA", Method: "GET", URI: "/certificates-by-ca/{caCertificateId}", Status: 200},
+	{Name: "ListCertificatesByCA", Method: "GET", URI: "/certificates-by-ca/{caCertificateId}", Status: 200, Built: true, Input: shapeListCertificatesByCARequest, Output: shapeListCertificatesByCAResponse},
 	{Name: "ListCommandExecutions", Method: "POST", URI: "/command-executions", Status: 200},
 	{Name: "ListCommands", Method: "GET", URI: "/commands", Status: 200},
 	{Name: "ListCustomMetrics", Method: "GET", URI: "/custom-metrics", Status: 200},
@@ -235,9 +235,9 @@ var operations = []awsapi.Operation{
 	{Name: "ListV2LoggingLevels", Method: "GET", URI: "/v2LoggingLevel", Status: 200},
 	{Name: "ListViolationEvents", Method: "GET", URI: "/violation-events", Status: 200},
 	{Name: "PutVerificationStateOnViolation", Method: "POST", URI: "/violations/verification-state/{violationId}", Status: 200},
-	{Name: "RegisterCACertificate", Method: "POST", URI: "/cacertificate", Status: 200},
-	{Name: "RegisterCertificate", Method: "POST", URI: "/certificate/register", Status: 200},
-	{Name: "RegisterCertificateWithoutCA", Method: "POST", URI: "/certificate/register-no-ca", Status: 200},
+	{Name: "RegisterCACertificate", Method: "POST", URI: "/cacertificate", Status: 200, Built: true, Input: shapeRegisterCACertificateRequest, Output: shapeRegisterCACertificateResponse},
+	{Name: "RegisterCertificate", Method: "POST", URI: "/certificate/register", Status: 200, Built: true, Input: shapeRegisterCertificateRequest, Output: shapeRegisterCertificateResponse},
+	{Name: "RegisterCertificateWithoutCA", Method: "POST", URI: "/certificate/register-no-ca", Status: 200, Built: true, Input: shapeRegisterCertificateWithoutCARequest, Output: shapeRegisterCertificateWithoutCAResponse},
 	{Name: "RegisterThing", Method: "POST", URI: "/things", Status: 200},
 	{Name: "RejectCertificateTransfer", Method: "PATCH", URI: "/reject-certificate-transfer/{certificateId}", Status: 200},
 	{Name: "RemoveThingFromBillingGroup", Method: "PUT", URI: "/billing-groups/removeThingFromBillingGroup", Status: 200},
@@ -263,7 +263,7 @@ var operations = []awsapi.Operation{
 	{Name: "UpdateAuditSuppression", Method: "PATCH", URI: "/audit/suppressions/update", Status: 200},
 	{Name: "UpdateAuthorizer", Method: "PUT", URI: "/authorizer/{authorizerName}", Status: 200},
 	{Name: "UpdateBillingGroup", Method: "PATCH", URI: "/billing-groups/{billingGroupName}", Status: 200},
-	{Name: "UpdateCACertificate", Method: "PUT", URI: "/cacertificate/{caCertificateId}", Status: 200},
+	{Name: "UpdateCACertificate", Method: "PUT", URI: "/cacertificate/{caCertificateId}", Status: 200, Built: true, Input: shapeUpdateCACertificateRequest},
 	{Name: "UpdateCertificate", Method: "PUT", URI: "/certificates/{certificateId}", Status: 200, Built: true, Input: shapeUpdateCertificateRequest},
 	{Name: "UpdateCertificateProvider", Method: "PUT", URI: "/certificate-providers/{certificateProviderName}", Status: 200},
 	{Name: "UpdateCommand", Method: "PATCH", URI: "/commands/{commandId}", Status: 200},
@@ -331,6 +331,7 @@ var exceptions = []awsapi.Exception{
 
 const (
 	_ awsapi.ShapeID = iota
+	shapeAllowAutoRegistration
 	shapeAscendingOrder
 	shapeAttachPolicyRequest
 	shapeAttachPrincipalPolicyRequest
@@ -340,8 +341,13 @@ const (
 	shapeAttributePayload
 	shapeAttributeValue
 	shapeAttributes
+	shapeAutoRegistrationStatus
 	shapeAwsAccountId
 	shapeBillingGroupName
+	shapeCACertificate
+	shapeCACertificateDescription
+	shapeCACertificateStatus
+	shapeCACertificates
 	shapeCertificate
 	shapeCertificateArn
 	shapeCertificateDescription
@@ -369,13 +375,19 @@ const (
 	shapeCredentialDurationSeconds
 	shapeCustomerVersion
 	shapeDateType
+	shapeDeleteCACertificateRequest
+	shapeDeleteCACertificateResponse
 	shapeDeleteCertificateRequest
 	shapeDeletePolicyRequest
 	shapeDeletePolicyVersionRequest
+	shapeDeleteRegistrationCodeRequest
+	shapeDeleteRegistrationCodeResponse
 	shapeDeleteRoleAliasRequest
 	shapeDeleteRoleAliasResponse
 	shapeDeleteThingRequest
 	shapeDeleteThingResponse
+	shapeDescribeCACertificateRequest
+	shapeDescribeCACertificateResponse
 	shapeDescribeCertificateRequest
 	shapeDescribeCertificateResponse
 	shapeDescribeEndpointRequest
@@ -401,10 +413,16 @@ const (
 	shapeGetPolicyResponse
 	shapeGetPolicyVersionRequest
 	shapeGetPolicyVersionResponse
+	shapeGetRegistrationCodeRequest
+	shapeGetRegistrationCodeResponse
 	shapeIsDefaultVersion
 	shapeKeyPair
 	shapeListAttachedPoliciesRequest
 	shapeListAttachedPoliciesResponse
+	shapeListCACertificatesRequest
+	shapeListCACertificatesResponse
+	shapeListCertificatesByCARequest
+	shapeListCertificatesByCAResponse
 	shapeListCertificatesRequest
 	shapeListCertificatesResponse
 	shapeListPoliciesRequest
@@ -454,7 +472,16 @@ const (
 	shapePrivateKey
 	shapePublicKey
 	shapeRecursive
+	shapeRegisterCACertificateRequest
+	shapeRegisterCACertificateResponse
+	shapeRegisterCertificateRequest
+	shapeRegisterCertificateResponse
+	shapeRegisterCertificateWithoutCARequest
+	shapeRegisterCertificateWithoutCAResponse
+	shapeRegistrationCode
+	shapeRegistrationConfig
 	shapeRegistryMaxResults
+	shapeRemoveAutoRegistration
 	shapeRemoveThingType
 	shapeResourceArn
 	shapeRoleAlias
@@ -463,6 +490,7 @@ const (
 	shapeRoleAliases
 	shapeRoleArn
 	shapeSetAsActive
+	shapeSetAsActiveFlag
 	shapeSetAsDefault
 	shapeSetDefaultPolicyVersionRequest
 	shapeTag
@@ -472,6 +500,8 @@ const (
 	shapeTagResourceRequest
 	shapeTagResourceResponse
 	shapeTagValue
+	shapeTemplateBody
+	shapeTemplateName
 	shapeThingArn
 	shapeThingAttribute
 	shapeThingAttributeList
@@ -485,6 +515,7 @@ const (
 	shapeTransferData
 	shapeUntagResourceRequest
 	shapeUntagResourceResponse
+	shapeUpdateCACertificateRequest
 	shapeUpdateCertificateRequest
 	shapeUpdateRoleAliasRequest
 	shapeUpdateRoleAliasResponse
@@ -496,7 +527,8 @@ const (
 
 var shapes = []awsapi.Shape{
 	{Type: awsapi.Structure},
-	shapeAscendingOrder: {Name: "AscendingOrder", Type: awsapi.Boolean},
+	shapeAllowAutoRegistration: {Name: "AllowAutoRegistration", Type: awsapi.Boolean},
+	shapeAscendingOrder:        {Name: "AscendingOrder", Type: awsapi.Boolean},
 	shapeAttachPolicyRequest: {Name: "AttachPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "policyName", Field: "PolicyName", Shape: shapePolicyName, Location: awsapi.URI, Required: true},
 		{Name: "target", Field: "Target", Shape: shapePolicyTarget, Required: true},
@@ -516,10 +548,33 @@ var shapes = []awsapi.Shape{
 		{Name: "attributes", Field: "Attributes", Shape: shapeAttributes},
 		{Name: "merge", Field: "Merge", Shape: shapeFlag},
 	}},
-	shapeAttributeValue:   {Name: "AttributeValue", Type: awsapi.String, HasMax: true, Max: 800, Pattern: `[a-zA-Z0-9_.,@/:#=\[\]-]*`},
-	shapeAttributes:       {Name: "Attributes", Type: awsapi.Map, Key: awsapi.Ref{Shape: shapeAttributeName}, Elem: awsapi.Ref{Shape: shapeAttributeValue}},
-	shapeAwsAccountId:     {Name: "AwsAccountId", Type: awsapi.String, HasMin: true, Min: 12, HasMax: true, Max: 12, Pattern: "[0-9]+"},
-	shapeBillingGroupName: {Name: "BillingGroupName", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: "[a-zA-Z0-9:_-]+"},
+	shapeAttributeValue:         {Name: "AttributeValue", Type: awsapi.String, HasMax: true, Max: 800, Pattern: `[a-zA-Z0-9_.,@/:#=\[\]-]*`},
+	shapeAttributes:             {Name: "Attributes", Type: awsapi.Map, Key: awsapi.Ref{Shape: shapeAttributeName}, Elem: awsapi.Ref{Shape: shapeAttributeValue}},
+	shapeAutoRegistrationStatus: {Name: "AutoRegistrationStatus", Type: awsapi.String, Enum: []string{"ENABLE", "DISABLE"}},
+	shapeAwsAccountId:           {Name: "AwsAccountId", Type: awsapi.String, HasMin: true, Min: 12, HasMax: true, Max: 12, Pattern: "[0-9]+"},
+	shapeBillingGroupName:       {Name: "BillingGroupName", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: "[a-zA-Z0-9:_-]+"},
+	shapeCACertificate: {Name: "CACertificate", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "certificateArn", Field: "CertificateArn", Shape: shapeCertificateArn},
+		{Name: "certificateId", Field: "CertificateId", Shape: shapeCertificateId},
+		{Name: "status", Field: "Status", Shape: shapeCACertificateStatus},
+		{Name: "creationDate", Field: "CreationDate", Shape: shapeDateType},
+	}},
+	shapeCACertificateDescription: {Name: "CACertificateDescription", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "certificateArn", Field: "CertificateArn", Shape: shapeCertificateArn},
+		{Name: "certificateId", Field: "CertificateId", Shape: shapeCertificateId},
+		{Name: "status", Field: "Status", Shape: shapeCACertificateStatus},
+		{Name: "certificatePem", Field: "CertificatePem", Shape: shapeCertificatePem},
+		{Name: "ownedBy", Field: "OwnedBy", Shape: shapeAwsAccountId},
+		{Name: "creationDate", Field: "CreationDate", Shape: shapeDateType},
+		{Name: "autoRegistrationStatus", Field: "AutoRegistrationStatus", Shape: shapeAutoRegistrationStatus},
+		{Name: "lastModifiedDate", Field: "LastModifiedDate", Shape: shapeDateType},
+		{Name: "customerVersion", Field: "CustomerVersion", Shape: shapeCustomerVersion},
+		{Name: "generationId", Field: "GenerationId", Shape: shapeGenerationId},
+		{Name: "validity", Field: "Validity", Shape: shapeCertificateValidity},
+		{Name: "certificateMode", Field: "CertificateMode", Shape: shapeCertificateMode},
+	}},
+	shapeCACertificateStatus: {Name: "CACertificateStatus", Type: awsapi.String, Enum: []string{"ACTIVE", "INACTIVE"}},
+	shapeCACertificates:      {Name: "CACertificates", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeCACertificate}},
 	shapeCertificate: {Name: "Certificate", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "certificateArn", Field: "CertificateArn", Shape: shapeCertificateArn},
 		{Name: "certificateId", Field: "CertificateId", Shape: shapeCertificateId},
@@ -620,6 +675,10 @@ var shapes = []awsapi.Shape{
 	shapeCredentialDurationSeconds: {Name: "CredentialDurationSeconds", Type: awsapi.Integer, HasMin: true, Min: 900, HasMax: true, Max: 43200},
 	shapeCustomerVersion:           {Name: "CustomerVersion", Type: awsapi.Integer, HasMin: true, Min: 1},
 	shapeDateType:                  {Name: "DateType", Type: awsapi.Timestamp},
+	shapeDeleteCACertificateRequest: {Name: "DeleteCACertificateRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "certificateId", Field: "CertificateId", Shape: shapeCertificateId, Location: awsapi.URI, LocationName: "caCertificateId", Required: true},
+	}},
+	shapeDeleteCACertificateResponse: {Name: "DeleteCACertificateResponse", Type: awsapi.Structure},
 	shapeDeleteCertificateRequest: {Name: "DeleteCertificateRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "certificateId", Field: "CertificateId", Shape: shapeCertificateId, Location: awsapi.URI, Required: true},
 		{Name: "forceDelete", Field: "ForceDelete", Shape: shapeForceDelete, Location: awsapi.Querystring},
@@ -631,6 +690,8 @@ var shapes = []awsapi.Shape{
 		{Name: "policyName", Field: "PolicyName", Shape: shapePolicyName, Location: awsapi.URI, Required: true},
 		{Name: "policyVersionId", Field: "PolicyVersionId", Shape: shapePolicyVersionId, Location: awsapi.URI, Required: true},
 	}},
+	shapeDeleteRegistrationCodeRequest:  {Name: "DeleteRegistrationCodeRequest", Type: awsapi.Structure},
+	shapeDeleteRegistrationCodeResponse: {Name: "DeleteRegistrationCodeResponse", Type: awsapi.Structure},
 	shapeDeleteRoleAliasRequest: {Name: "DeleteRoleAliasRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "roleAlias", Field: "RoleAlias", Shape: shapeRoleAlias, Location: awsapi.URI, Required: true},
 	}},
@@ -640,6 +701,13 @@ var shapes = []awsapi.Shape{
 		{Name: "expectedVersion", Field: "ExpectedVersion", Shape: shapeOptionalVersion, Location: awsapi.Querystring},
 	}},
 	shapeDeleteThingResponse: {Name: "DeleteThingResponse", Type: awsapi.Structure},
+	shapeDescribeCACertificateRequest: {Name: "DescribeCACertificateRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "certificateId", Field: "CertificateId", Shape: shapeCertificateId, Location: awsapi.URI, LocationName: "caCertificateId", Required: true},
+	}},
+	shapeDescribeCACertificateResponse: {Name: "DescribeCACertificateResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "certificateDescription", Field: "CertificateDescription", Shape: shapeCACertificateDescription},
+		{Name: "registrationConfig", Field: "RegistrationConfig", Shape: shapeRegistrationConfig},
+	}},
 	shapeDescribeCertificateRequest: {Name: "DescribeCertificateRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "certificateId", Field: "CertificateId", Shape: shapeCertificateId, Location: awsapi.URI, Required: true},
 	}},
@@ -729,6 +797,10 @@ var shapes = []awsapi.Shape{
 		{Name: "lastModifiedDate", Field: "LastModifiedDate", Shape: shapeDateType},
 		{Name: "generationId", Field: "GenerationId", Shape: shapeGenerationId},
 	}},
+	shapeGetRegistrationCodeRequest: {Name: "GetRegistrationCodeRequest", Type: awsapi.Structure},
+	shapeGetRegistrationCodeResponse: {Name: "GetRegistrationCodeResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "registrationCode", Field: "RegistrationCode", Shape: shapeRegistrationCode},
+	}},
 	shapeIsDefaultVersion: {Name: "IsDefaultVersion", Type: awsapi.Boolean},
 	shapeKeyPair: {Name: "KeyPair", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "PublicKey", Field: "PublicKey", Shape: shapePublicKey},
@@ -742,6 +814,26 @@ var shapes = []awsapi.Shape{
 	}},
 	shapeListAttachedPoliciesResponse: {Name: "ListAttachedPoliciesResponse", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "policies", Field: "Policies", Shape: shapePolicies},
+		{Name: "nextMarker", Field: "NextMarker", Shape: shapeMarker},
+	}},
+	shapeListCACertificatesRequest: {Name: "ListCACertificatesRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "pageSize", Field: "PageSize", Shape: shapePageSize, Location: awsapi.Querystring},
+		{Name: "marker", Field: "Marker", Shape: shapeMarker, Location: awsapi.Querystring},
+		{Name: "ascendingOrder", Field: "AscendingOrder", Shape: shapeAscendingOrder, Location: awsapi.Querystring, LocationName: "isAscendingOrder"},
+		{Name: "templateName", Field: "TemplateName", Shape: shapeTemplateName, Location: awsapi.Querystring},
+	}},
+	shapeListCACertificatesResponse: {Name: "ListCACertificatesResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "certificates", Field: "Certificates", Shape: shapeCACertificates},
+		{Name: "nextMarker", Field: "NextMarker", Shape: shapeMarker},
+	}},
+	shapeListCertificatesByCARequest: {Name: "ListCertificatesByCARequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "caCertificateId", Field: "CaCertificateId", Shape: shapeCertificateId, Location: awsapi.URI, Required: true},
+		{Name: "pageSize", Field: "PageSize", Shape: shapePageSize, Location: awsapi.Querystring},
+		{Name: "marker", Field: "Marker", Shape: shapeMarker, Location: awsapi.Querystring},
+		{Name: "ascendingOrder", Field: "AscendingOrder", Shape: shapeAscendingOrder, Location: awsapi.Querystring, LocationName: "isAscendingOrder"},
+	}},
+	shapeListCertificatesByCAResponse: {Name: "ListCertificatesByCAResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "certificates", Field: "Certificates", Shape: shapeCertificates},
 		{Name: "nextMarker", Field: "NextMarker", Shape: shapeMarker},
 	}},
 	shapeListCertificatesRequest: {Name: "ListCertificatesRequest", Type: awsapi.Structure, Members: []awsapi.Member{
@@ -897,11 +989,49 @@ var shapes = []awsapi.Shape{
 	shapePrivateKey:            {Name: "PrivateKey", Type: awsapi.String, HasMin: true, Min: 1, Sensitive: true},
 	shapePublicKey:             {Name: "PublicKey", Type: awsapi.String, HasMin: true, Min: 1},
 	shapeRecursive:             {Name: "Recursive", Type: awsapi.Boolean},
-	shapeRegistryMaxResults:    {Name: "RegistryMaxResults", Type: awsapi.Integer, HasMin: true, Min: 1, HasMax: true, Max: 250},
-	shapeRemoveThingType:       {Name: "RemoveThingType", Type: awsapi.Boolean},
-	shapeResourceArn:           {Name: "ResourceArn", Type: awsapi.String},
-	shapeRoleAlias:             {Name: "RoleAlias", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: `[\w=,@-]+`},
-	shapeRoleAliasArn:          {Name: "RoleAliasArn", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 2048},
+	shapeRegisterCACertificateRequest: {Name: "RegisterCACertificateRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "caCertificate", Field: "CaCertificate", Shape: shapeCertificatePem, Required: true},
+		{Name: "verificationCertificate", Field: "VerificationCertificate", Shape: shapeCertificatePem},
+		{Name: "setAsActive", Field: "SetAsActive", Shape: shapeSetAsActive, Location: awsapi.Querystring},
+		{Name: "allowAutoRegistration", Field: "AllowAutoRegistration", Shape: shapeAllowAutoRegistration, Location: awsapi.Querystring},
+		{Name: "registrationConfig", Field: "RegistrationConfig", Shape: shapeRegistrationConfig},
+		{Name: "tags", Field: "Tags", Shape: shapeTagList},
+		{Name: "certificateMode", Field: "CertificateMode", Shape: shapeCertificateMode},
+	}},
+	shapeRegisterCACertificateResponse: {Name: "RegisterCACertificateResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "certificateArn", Field: "CertificateArn", Shape: shapeCertificateArn},
+		{Name: "certificateId", Field: "CertificateId", Shape: shapeCertificateId},
+	}},
+	shapeRegisterCertificateRequest: {Name: "RegisterCertificateRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "certificatePem", Field: "CertificatePem", Shape: shapeCertificatePem, Required: true},
+		{Name: "caCertificatePem", Field: "CaCertificatePem", Shape: shapeCertificatePem},
+		{Name: "setAsActive", Field: "SetAsActive", Shape: shapeSetAsActiveFlag, Location: awsapi.Querystring},
+		{Name: "status", Field: "Status", Shape: shapeCertificateStatus},
+	}},
+	shapeRegisterCertificateResponse: {Name: "RegisterCertificateResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "certificateArn", Field: "CertificateArn", Shape: shapeCertificateArn},
+		{Name: "certificateId", Field: "CertificateId", Shape: shapeCertificateId},
+	}},
+	shapeRegisterCertificateWithoutCARequest: {Name: "RegisterCertificateWithoutCARequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "certificatePem", Field: "CertificatePem", Shape: shapeCertificatePem, Required: true},
+		{Name: "status", Field: "Status", Shape: shapeCertificateStatus},
+	}},
+	shapeRegisterCertificateWithoutCAResponse: {Name: "RegisterCertificateWithoutCAResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "certificateArn", Field: "CertificateArn", Shape: shapeCertificateArn},
+		{Name: "certificateId", Field: "CertificateId", Shape: shapeCertificateId},
+	}},
+	shapeRegistrationCode: {Name: "RegistrationCode", Type: awsapi.String, HasMin: true, Min: 64, HasMax: true, Max: 64, Pattern: "(0x)?[a-fA-F0-9]+"},
+	shapeRegistrationConfig: {Name: "RegistrationConfig", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "templateBody", Field: "TemplateBody", Shape: shapeTemplateBody},
+		{Name: "roleArn", Field: "RoleArn", Shape: shapeRoleArn},
+		{Name: "templateName", Field: "TemplateName", Shape: shapeTemplateName},
+	}},
+	shapeRegistryMaxResults:     {Name: "RegistryMaxResults", Type: awsapi.Integer, HasMin: true, Min: 1, HasMax: true, Max: 250},
+	shapeRemoveAutoRegistration: {Name: "RemoveAutoRegistration", Type: awsapi.Boolean},
+	shapeRemoveThingType:        {Name: "RemoveThingType", Type: awsapi.Boolean},
+	shapeResourceArn:            {Name: "ResourceArn", Type: awsapi.String},
+	shapeRoleAlias:              {Name: "RoleAlias", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: `[\w=,@-]+`},
+	shapeRoleAliasArn:           {Name: "RoleAliasArn", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 2048},
 	shapeRoleAliasDescription: {Name: "RoleAliasDescription", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "roleAlias", Field: "RoleAlias", Shape: shapeRoleAlias},
 		{Name: "roleAliasArn", Field: "RoleAliasArn", Shape: shapeRoleAliasArn},
@@ -911,10 +1041,11 @@ var shapes = []awsapi.Shape{
 		{Name: "creationDate", Field: "CreationDate", Shape: shapeDateType},
 		{Name: "lastModifiedDate", Field: "LastModifiedDate", Shape: shapeDateType},
 	}},
-	shapeRoleAliases:  {Name: "RoleAliases", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeRoleAlias}},
-	shapeRoleArn:      {Name: "RoleArn", Type: awsapi.String, HasMin: true, Min: 20, HasMax: true, Max: 2048},
-	shapeSetAsActive:  {Name: "SetAsActive", Type: awsapi.Boolean},
-	shapeSetAsDefault: {Name: "SetAsDefault", Type: awsapi.Boolean},
+	shapeRoleAliases:     {Name: "RoleAliases", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeRoleAlias}},
+	shapeRoleArn:         {Name: "RoleArn", Type: awsapi.String, HasMin: true, Min: 20, HasMax: true, Max: 2048},
+	shapeSetAsActive:     {Name: "SetAsActive", Type: awsapi.Boolean},
+	shapeSetAsActiveFlag: {Name: "SetAsActiveFlag", Type: awsapi.Boolean},
+	shapeSetAsDefault:    {Name: "SetAsDefault", Type: awsapi.Boolean},
 	shapeSetDefaultPolicyVersionRequest: {Name: "SetDefaultPolicyVersionRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "policyName", Field: "PolicyName", Shape: shapePolicyName, Location: awsapi.URI, Required: true},
 		{Name: "policyVersionId", Field: "PolicyVersionId", Shape: shapePolicyVersionId, Location: awsapi.URI, Required: true},
@@ -932,6 +1063,8 @@ var shapes = []awsapi.Shape{
 	}},
 	shapeTagResourceResponse: {Name: "TagResourceResponse", Type: awsapi.Structure},
 	shapeTagValue:            {Name: "TagValue", Type: awsapi.String, HasMin: true, HasMax: true, Max: 256},
+	shapeTemplateBody:        {Name: "TemplateBody", Type: awsapi.String, HasMin: true, HasMax: true, Max: 10240, Pattern: `[\s\S]*`},
+	shapeTemplateName:        {Name: "TemplateName", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 36, Pattern: "^[0-9A-Za-z_-]+$"},
 	shapeThingArn:            {Name: "ThingArn", Type: awsapi.String},
 	shapeThingAttribute: {Name: "ThingAttribute", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "thingName", Field: "ThingName", Shape: shapeThingName},
@@ -963,6 +1096,13 @@ var shapes = []awsapi.Shape{
 		{Name: "tagKeys", Field: "TagKeys", Shape: shapeTagKeyList, Required: true},
 	}},
 	shapeUntagResourceResponse: {Name: "UntagResourceResponse", Type: awsapi.Structure},
+	shapeUpdateCACertificateRequest: {Name: "UpdateCACertificateRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "certificateId", Field: "CertificateId", Shape: shapeCertificateId, Location: awsapi.URI, LocationName: "caCertificateId", Required: true},
+		{Name: "newStatus", Field: "NewStatus", Shape: shapeCACertificateStatus, Location: awsapi.Querystring},
+		{Name: "newAutoRegistrationStatus", Field: "NewAutoRegistrationStatus", Shape: shapeAutoRegistrationStatus, Location: awsapi.Querystring},
+		{Name: "registrationConfig", Field: "RegistrationConfig", Shape: shapeRegistrationConfig},
+		{Name: "removeAutoRegistration", Field: "RemoveAutoRegistration", Shape: shapeRemoveAutoRegistration},
+	}},
 	shapeUpdateCertificateRequest: {Name: "UpdateCertificateRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "certificateId", Field: "CertificateId", Shape: shapeCertificateId, Location: awsapi.URI, Required: true},
 		{Name: "newStatus", Field: "NewStatus", Shape: shapeCertificateStatus, Location: awsapi.Querystring, Required: true},

@@ -122,6 +122,15 @@ type CreateThingOutput struct {
 	ThingId   *string
 }
 
+// DeleteCACertificateInput is the input of DeleteCACertificate.
+type DeleteCACertificateInput struct {
+	CertificateId *string // required
+}
+
+// DeleteCACertificateOutput is the output of DeleteCACertificate.
+type DeleteCACertificateOutput struct {
+}
+
 // DeleteCertificateInput is the input of DeleteCertificate.
 type DeleteCertificateInput struct {
 	CertificateId *string // required
@@ -151,6 +160,14 @@ type DeletePolicyVersionInput struct {
 type DeletePolicyVersionOutput struct {
 }
 
+// DeleteRegistrationCodeInput is the input of DeleteRegistrationCode.
+type DeleteRegistrationCodeInput struct {
+}
+
+// DeleteRegistrationCodeOutput is the output of DeleteRegistrationCode.
+type DeleteRegistrationCodeOutput struct {
+}
+
 // DeleteRoleAliasInput is the input of DeleteRoleAlias.
 type DeleteRoleAliasInput struct {
 	RoleAlias *string // required
@@ -168,6 +185,17 @@ type DeleteThingInput struct {
 
 // DeleteThingOutput is the output of DeleteThing.
 type DeleteThingOutput struct {
+}
+
+// DescribeCACertificateInput is the input of DescribeCACertificate.
+type DescribeCACertificateInput struct {
+	CertificateId *string // required
+}
+
+// DescribeCACertificateOutput is the output of DescribeCACertificate.
+type DescribeCACertificateOutput struct {
+	CertificateDescription *CACertificateDescription
+	RegistrationConfig     *RegistrationConfig
 }
 
 // DescribeCertificateInput is the input of DescribeCertificate.
@@ -293,6 +321,15 @@ type GetPolicyVersionOutput struct {
 	GenerationId     *string
 }
 
+// GetRegistrationCodeInput is the input of GetRegistrationCode.
+type GetRegistrationCodeInput struct {
+}
+
+// GetRegistrationCodeOutput is the output of GetRegistrationCode.
+type GetRegistrationCodeOutput struct {
+	RegistrationCode *string
+}
+
 // ListAttachedPoliciesInput is the input of ListAttachedPolicies.
 type ListAttachedPoliciesInput struct {
 	Target    *string // required
@@ -307,6 +344,20 @@ type ListAttachedPoliciesOutput struct {
 	NextMarker *string
 }
 
+// ListCACertificatesInput is the input of ListCACertificates.
+type ListCACertificatesInput struct {
+	PageSize       *int32
+	Marker         *string
+	AscendingOrder *bool
+	TemplateName   *string
+}
+
+// ListCACertificatesOutput is the output of ListCACertificates.
+type ListCACertificatesOutput struct {
+	Certificates []CACertificate
+	NextMarker   *string
+}
+
 // ListCertificatesInput is the input of ListCertificates.
 type ListCertificatesInput struct {
 	PageSize       *int32
@@ -316,6 +367,20 @@ type ListCertificatesInput struct {
 
 // ListCertificatesOutput is the output of ListCertificates.
 type ListCertificatesOutput struct {
+	Certificates []Certificate
+	NextMarker   *string
+}
+
+// ListCertificatesByCAInput is the input of ListCertificatesByCA.
+type ListCertificatesByCAInput struct {
+	CaCertificateId *string // required
+	PageSize        *int32
+	Marker          *string
+	AscendingOrder  *bool
+}
+
+// ListCertificatesByCAOutput is the output of ListCertificatesByCA.
+type ListCertificatesByCAOutput struct {
 	Certificates []Certificate
 	NextMarker   *string
 }
@@ -479,6 +544,49 @@ type ListThingsOutput struct {
 	NextToken *string
 }
 
+// RegisterCACertificateInput is the input of RegisterCACertificate.
+type RegisterCACertificateInput struct {
+	CaCertificate           *string // required
+	VerificationCertificate *string
+	SetAsActive             *bool
+	AllowAutoRegistration   *bool
+	RegistrationConfig      *RegistrationConfig
+	Tags                    []Tag
+	CertificateMode         *string
+}
+
+// RegisterCACertificateOutput is the output of RegisterCACertificate.
+type RegisterCACertificateOutput struct {
+	CertificateArn *string
+	CertificateId  *string
+}
+
+// RegisterCertificateInput is the input of RegisterCertificate.
+type RegisterCertificateInput struct {
+	CertificatePem   *string // required
+	CaCertificatePem *string
+	SetAsActive      *bool
+	Status           *string
+}
+
+// RegisterCertificateOutput is the output of RegisterCertificate.
+type RegisterCertificateOutput struct {
+	CertificateArn *string
+	CertificateId  *string
+}
+
+// RegisterCertificateWithoutCAInput is the input of RegisterCertificateWithoutCA.
+type RegisterCertificateWithoutCAInput struct {
+	CertificatePem *string // required
+	Status         *string
+}
+
+// RegisterCertificateWithoutCAOutput is the output of RegisterCertificateWithoutCA.
+type RegisterCertificateWithoutCAOutput struct {
+	CertificateArn *string
+	CertificateId  *string
+}
+
 // SetDefaultPolicyVersionInput is the input of SetDefaultPolicyVersion.
 type SetDefaultPolicyVersionInput struct {
 	PolicyName      *string // required
@@ -507,6 +615,19 @@ type UntagResourceInput struct {
 
 // UntagResourceOutput is the output of UntagResource.
 type UntagResourceOutput struct {
+}
+
+// UpdateCACertificateInput is the input of UpdateCACertificate.
+type UpdateCACertificateInput struct {
+	CertificateId             *string // required
+	NewStatus                 *string
+	NewAutoRegistrationStatus *string
+	RegistrationConfig        *RegistrationConfig
+	RemoveAutoRegistration    *bool
+}
+
+// UpdateCACertificateOutput is the output of UpdateCACertificate.
+type UpdateCACertificateOutput struct {
 }
 
 // UpdateCertificateInput is the input of UpdateCertificate.
@@ -549,6 +670,30 @@ type UpdateThingOutput struct {
 type AttributePayload struct {
 	Attributes map[string]string
 	Merge      *bool
+}
+
+// CACertificate is the shape CACertificate.
+type CACertificate struct {
+	CertificateArn *string
+	CertificateId  *string
+	Status         *string
+	CreationDate   *time.Time
+}
+
+// CACertificateDescription is the shape CACertificateDescription.
+type CACertificateDescription struct {
+	CertificateArn         *string
+	CertificateId          *string
+	Status                 *string
+	CertificatePem         *string
+	OwnedBy                *string
+	CreationDate           *time.Time
+	AutoRegistrationStatus *string
+	LastModifiedDate       *time.Time
+	CustomerVersion        *int32
+	GenerationId           *string
+	Validity               *CertificateValidity
+	CertificateMode        *string
 }
 
 // Certificate is the shape Certificate.
@@ -614,6 +759,13 @@ type PolicyVersion struct {
 type PrincipalThingObject struct {
 	ThingName          *string
 	ThingPrincipalType *string
+}
+
+// RegistrationConfig is the shape RegistrationConfig.
+type RegistrationConfig struct {
+	TemplateBody *string
+	RoleArn      *string
+	TemplateName *string
 }
 
 // RoleAliasDescription is the shape RoleAliasDescription.
