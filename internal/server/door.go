@@ -29,6 +29,7 @@ type doorConfig struct {
 	mqtt     bool        // a client that negotiates no protocol speaks MQTT; else HTTP
 	gate     broker.Gate // bounds the processors that handshakes take, not the sockets that wait for their peers
 	admit    func(context.Context, *tls.Conn) (broker.Peer, bool)
+	arrive   func(context.Context, *tls.Conn) // is told of what speaks HTTP
 	attach   func(net.Conn, broker.Attachment)
 	http     *handedListener
 }
@@ -128,6 +129,7 @@ func (d *door) receive(c net.Conn) {
 }
 
 func (d *door) toHTTP(conn *tls.Conn) {
+	d.arrive(d.ctx, conn)
 	if socket, ok := conn.NetConn().(*broker.Socket); ok {
 		socket.Unwatch()
 	}

@@ -43,7 +43,7 @@ func openTestDoors(t *testing.T) *doors {
 	cert, err := d.authority.Server(s.opts.PublicHosts, s.opts.Region)
 	d.ok(err)
 	s.doorCert = cert.Certificate
-	s.admission = newAdmission(admission{certificates: d.certificates, refused: d.count, log: s.log, now: d.now}, s.opts.PublicHosts)
+	s.admission = newAdmission(&admission{certificates: d.certificates, refused: d.count, log: s.log, now: d.now}, s.opts.PublicHosts)
 	s.attach = func(c net.Conn, a broker.Attachment) {
 		c = tlsConn(c)
 		d.attached.Store(c.RemoteAddr().String(), c)

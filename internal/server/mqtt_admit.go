@@ -26,19 +26,21 @@ const (
 // proved a certificate that is in use. What it may do there is for mqttAccess.
 type admission struct {
 	certificates *pki.Certificates
-	hosts        []string // lower case; the names, with all below them, that a client may ask for by SNI
+	hosts        []string                                                      // lower case; the names, with all below them, that a client may ask for by SNI
+	publish      func(ctx context.Context, topic string, payload []byte) error // as the server itself
 	refused      func(reason string)
 	log          *slog.Logger
 	now          func() time.Time
+	told         tellings
 }
 
 // newAdmission fills in the hosts.
-func newAdmission(a admission, publicHosts []string) *admission {
+func newAdmission(a *admission, publicHosts []string) *admission {
 	a.hosts = []string{DefaultHost}
 	for _, h := range publicHosts {
 		a.hosts = append(a.hosts, strings.ToLower(h))
 	}
-	return &a
+	return a
 }
 
 // peer returns who is behind a connection, false for nobody who may go on.
@@ -58,13 +60,16 @@ func (a *admission) peer(ctx context.Context, c *tls.Conn) (broker.Peer, bool) {
 	cert, err := a.certificates.Lookup(ctx, p.Certificate)
 	switch {
 	case iot.IsKind(err, iot.KindNotFound):
-		return p, a.refuse(ctx, &p, refusedUnknown, "the certificate is not registered")
+		return p, a.refuse(ctx, &p, refusedUnknown, a.enrol(ctx, &state))
 	case err != nil:
 		a.refused(refusedFailure)
 		a.log.LogAttrs(ctx, slog.LevelError, "mqtt connection failed", slog.String("certificate", string(p.Certificate)), slog.Any("error", err))
 		return p, false
 	}
 	if ok, why := cert.Usable(a.now()); !ok {
+		if cert.Status == pki.PendingActivation {
+			a.tellAgain(ctx, cert.ID)
+		}
 		return p, a.refuse(ctx, &p, refusedUnusable, why)
 	}
 	return p, true

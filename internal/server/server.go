@@ -166,7 +166,7 @@ func (s *Server) openRooms(ctx context.Context) (*rooms, error) {
 		Account: s.account, Region: region, Now: o.Now, Rand: o.Rand,
 	})
 	r.certificates = pki.New(pki.Config{
-		Store: s.db.Certificates(), Authority: r.authority, Keys: pool,
+		Store: s.db.Certificates(), CAs: s.db.Certificates(), Authority: r.authority, Keys: pool,
 		Account: s.account, Region: region, Now: o.Now, Rand: o.Rand,
 	})
 	r.identities, err = iam.New(iam.Config{
@@ -249,7 +249,9 @@ func (s *Server) openBroker(ctx context.Context, r *rooms) error {
 	}
 	figures := s.metrics.MQTT()
 	s.access = newMQTTAccess(r, s.account, o, s.metrics.Deny)
-	s.admission = newAdmission(admission{certificates: r.certificates, refused: figures.Refused, log: o.Logger, now: o.Now}, o.PublicHosts)
+	s.admission = newAdmission(&admission{
+		certificates: r.certificates, publish: ownMessages{s}.tell, refused: figures.Refused, log: o.Logger, now: o.Now,
+	}, o.PublicHosts)
 	store, err := queue.Open(filepath.Join(o.Data, queueDir), queue.Options{Log: o.Logger})
 	if err != nil {
 		return err
@@ -450,7 +452,7 @@ func (s *Server) openDoors(ctx context.Context, f *fronts, e *Endpoints, failed 
 		}
 		f.open(newDoor(doorConfig{
 			listener: l, tls: deviceTLS(s.doorCert, p.protocols...), mqtt: p.mqtt, gate: gate,
-			admit: s.admission.peer, attach: s.attach, http: handed,
+			admit: s.admission.peer, arrive: s.admission.arrive, attach: s.attach, http: handed,
 		}), failed)
 	}
 	return nil

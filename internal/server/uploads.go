@@ -23,6 +23,11 @@ func (m ownMessages) Publish(ctx context.Context, list ...uploads.Event) error {
 	return m.s.broker.PublishOwn(ctx, messages...)
 }
 
+// tell publishes one message of the server itself.
+func (m ownMessages) tell(ctx context.Context, topic string, payload []byte) error {
+	return m.Publish(ctx, uploads.Event{Topic: topic, Payload: payload})
+}
+
 // openLedger makes the ledger of uploads. It ends after the broker, which tells it.
 func (s *Server) openLedger() {
 	o := &s.opts

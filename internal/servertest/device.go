@@ -4,9 +4,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"io"
@@ -209,4 +211,30 @@ func (d *Device) Session() aws.CredentialsProvider {
 		d.s.tb.Fatalf("no credentials for %s: %d %s", d.Thing, a.Status, a.Message)
 	}
 	return a.Credentials
+}
+
+// Stranger is a device with a certificate that nobody registered for it.
+func (s *Server) Stranger(cert tls.Certificate) *Device {
+	s.tb.Helper()
+	sum := sha256.Sum256(cert.Certificate[0])
+	id := hex.EncodeToString(sum[:])
+	d := &Device{
+		CertificateID: id, CertificateARN: "arn:aws:iot:" + Region + ":" + Account + ":cert/" + id, Certificate: cert, s: s,
+	}
+	d.http = d.client(d.TLS())
+	return d
+}
+
+// Adopt makes a thing for a device whose certificate is registered, and gives
+// it the fleet's policy.
+func (d *Device) Adopt(thing string) {
+	d.s.tb.Helper()
+	ctx := d.s.tb.Context()
+	d.Thing = thing
+	_, err := d.s.IoT.CreateThing(ctx, &iot.CreateThingInput{ThingName: &thing})
+	d.s.ok(err)
+	_, err = d.s.IoT.AttachThingPrincipal(ctx, &iot.AttachThingPrincipalInput{ThingName: &thing, Principal: &d.CertificateARN})
+	d.s.ok(err)
+	_, err = d.s.IoT.AttachPolicy(ctx, &iot.AttachPolicyInput{PolicyName: aws.String(Policy), Target: &d.CertificateARN})
+	d.s.ok(err)
 }

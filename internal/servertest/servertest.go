@@ -134,7 +134,7 @@ func (s *Server) MQTTAddr() string { return s.server.Endpoints().MQTT }
 
 // TLS is how a client without a certificate speaks to either port.
 func (s *Server) TLS() *tls.Config {
-	return &tls.Config{RootCAs: s.roots, ServerName: "localhost", MinVersion: tls.VersionTLS12}
+	return &tls.Config{RootCAs: s.roots, ServerName: "localhost", MinVersion: tls.VersionTLS12, Time: s.Clock.Now}
 }
 
 // Config is an SDK's configuration for a caller: HTTPS, and no retries, which
