@@ -20,6 +20,7 @@ require (
 
 require (
 	github.com/jackc/pgx/v5 v5.13.0
+	github.com/aws/aws-sdk-go-v2/config v1.33.15
 	go.etcd.io/bbolt v1.5.0
 )
 
@@ -29,6 +30,10 @@ require (
 	github.com/jackc/puddle/v2 v2.2.3 // indirect
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
+	github.com/aws/aws-sdk-go-v2/feature/ec2/imds v1.20.7 // indirect
+	github.com/aws/aws-sdk-go-v2/service/signin v1.12.3 // indirect
+	github.com/aws/aws-sdk-go-v2/service/sso v1.39.3 // indirect
+	github.com/aws/aws-sdk-go-v2/service/ssooidc v1.44.3 // indirect
 )
 
 require (

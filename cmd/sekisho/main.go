@@ -23,6 +23,7 @@ func program() *cli.Program {
 			{Name: "explain", Summary: "say why an action is allowed or refused", Run: explain},
 			{Name: "migrate", Summary: "copy the database of a data folder to PostgreSQL, or back", Run: migrate},
 			{Name: "uploads", Summary: "what devices have uploaded, and the door for those with MQTT alone", Sub: uploadsCommands()},
+			{Name: "import", Summary: "copy a fleet from elsewhere to the server", Sub: importCommands()},
 			{Name: "device", Summary: device.About, Sub: device.Commands()},
 			{Name: "demo", Summary: "do the whole main job in a temporary folder", Run: demo},
 			cli.VersionCommand(version),
