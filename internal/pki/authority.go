@@ -83,6 +83,11 @@ func (a *Authority) RootPEM() []byte {
 // RootFile returns the path of the file that holds the root certificate.
 func (a *Authority) RootFile() string { return filepath.Join(a.dir, rootCertFile) }
 
+// NotAfter returns when the root and its intermediates end, by name.
+func (a *Authority) NotAfter() map[string]time.Time {
+	return map[string]time.Time{"root-ca": a.root.NotAfter, serversFile: a.servers.cert.NotAfter, devicesFile: a.devices.cert.NotAfter}
+}
+
 // removeUnfinished removes what a crash left of create: keys that nobody uses.
 func removeUnfinished(dataDir string) error {
 	left, err := filepath.Glob(filepath.Join(dataDir, unfinished+"*"))

@@ -245,6 +245,12 @@ func (c *Certificates) List(ctx context.Context, ascending bool, limit int, mark
 	})
 }
 
+// Expiring counts the active certificates that end after one time and by
+// another, and returns the first of them, without DER.
+func (c *Certificates) Expiring(ctx context.Context, after, by time.Time, limit int) (n int, first []Record, err error) {
+	return c.store.Expiring(ctx, after, by, limit)
+}
+
 // Lookup returns what decisions about a certificate need, from memory where it is.
 func (c *Certificates) Lookup(ctx context.Context, id iot.CertificateID) (*Certificate, error) {
 	return c.cached.Get(ctx, id)

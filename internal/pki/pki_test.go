@@ -214,6 +214,72 @@ func TestServerCertificateRenewsItself(t *testing.T) {
 	}
 }
 
+// A disk that takes nothing keeps nobody from getting a new certificate, and
+// what could not be written is written later.
+func TestServerCertificateOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	dir, c := t.TempDir(), newClock()
+	s, err := openAuthority(t, dir, c).Server([]string{"localhost"}, "us-east-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := s.Certificate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	obstacle := filepath.Join(dir, "pki", "server.key.new")
+	if err := os.Mkdir(obstacle, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c.at = c.at.AddDate(1, 0, 0)
+	second, err := s.Certificate(nil)
+	if err != nil || second == first {
+		t.Fatalf("not renewed: %v", err)
+	}
+	if err := s.Renew(); err == nil {
+		t.Error("that the certificate could not be kept is not said")
+	}
+	if started, err := openAuthority(t, dir, c).Server([]string{"localhost"}, "us-east-1"); err != nil {
+		t.Errorf("a start: %v", err)
+	} else if k, err := started.Certificate(nil); err != nil || k.Leaf.NotAfter.Before(c.at) {
+		t.Errorf("what a start shows: %v", err)
+	}
+	if err := os.Remove(obstacle); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Renew(); err != nil {
+		t.Error(err)
+	}
+	if third, err := s.Certificate(nil); err != nil || third != second {
+		t.Errorf("renewed once more: %v", err)
+	}
+	kept, err := openAuthority(t, dir, c).Server([]string{"localhost"}, "us-east-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k, err := kept.Certificate(nil); err != nil || !bytes.Equal(k.Certificate[0], second.Certificate[0]) {
+		t.Errorf("what is on the disk is another: %v", err)
+	}
+}
+
+// At the end of its issuer a certificate is not made anew with every handshake.
+func TestServerCertificateEndsWithItsIssuer(t *testing.T) {
+	t.Parallel()
+	dir, c := t.TempDir(), newClock()
+	s, err := openAuthority(t, dir, c).Server([]string{"localhost"}, "us-east-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.at = time.Date(2049, 11, 1, 0, 0, 0, 0, time.UTC)
+	first, err := s.Certificate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := s.Certificate(nil); err != nil || again != first {
+		t.Errorf("made anew: %v", err)
+	}
+}
+
 func TestCreateKeysAndCertificate(t *testing.T) {
 	t.Parallel()
 	certs, a, c := newCertificates(t)

@@ -2,11 +2,13 @@ package pki
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -32,6 +34,7 @@ type ServerCertificate struct {
 	mu      sync.RWMutex // guards the fields below
 	current *tls.Certificate
 	renewAt time.Time
+	unsaved bool // current is in memory alone
 }
 
 // Server returns the server certificate for the public hosts: the kept one, or
@@ -41,10 +44,14 @@ func (a *Authority) Server(hosts []string, region string) (*ServerCertificate, e
 	s.dns, s.ips = serverNames(hosts, region)
 	cert, err := tls.LoadX509KeyPair(filepath.Join(a.dir, serverCertFile), filepath.Join(a.dir, serverKeyFile))
 	if err == nil && s.fits(cert.Leaf) {
-		s.keep(&cert)
+		s.keep(&cert, false)
 		return s, nil
 	}
-	return s, s.renew()
+	// A start on a full disk has to succeed: what is wrong is said by the next Renew.
+	if err := s.Renew(); err != nil && s.current == nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Certificate returns the certificate for a handshake, whatever name it asks for.
@@ -55,7 +62,9 @@ func (s *ServerCertificate) Certificate(*tls.ClientHelloInfo) (*tls.Certificate,
 	if !due {
 		return cert, nil
 	}
-	if err := s.renew(); err != nil && cert == nil {
+	// What is renewed and could not be kept is as good for this handshake; the
+	// next call of Renew says what is wrong.
+	if err := s.Renew(); err != nil && cert == nil {
 		return nil, err
 	}
 	s.mu.RLock()
@@ -72,10 +81,19 @@ func (s *ServerCertificate) Names() []string {
 	return names
 }
 
-func (s *ServerCertificate) keep(c *tls.Certificate) {
+func (s *ServerCertificate) keep(c *tls.Certificate, unsaved bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.current, s.renewAt = c, c.Leaf.NotAfter.Add(-serverRenew)
+	s.current, s.renewAt, s.unsaved = c, s.renewal(c.Leaf), unsaved
+}
+
+// renewal is when a certificate is to be replaced. One that ends with its issuer
+// cannot be by anything better.
+func (s *ServerCertificate) renewal(c *x509.Certificate) time.Time {
+	if !c.NotAfter.Before(s.authority.servers.cert.NotAfter) {
+		return c.NotAfter
+	}
+	return c.NotAfter.Add(-serverRenew)
 }
 
 // fits reports whether a kept certificate may go on.
@@ -83,27 +101,47 @@ func (s *ServerCertificate) fits(c *x509.Certificate) bool {
 	now := s.authority.now()
 	sameIPs := slices.EqualFunc(c.IPAddresses, s.ips, net.IP.Equal)
 	return slices.Equal(c.DNSNames, s.dns) && sameIPs &&
-		!now.Before(c.NotBefore) && now.Before(c.NotAfter.Add(-serverRenew)) &&
+		!now.Before(c.NotBefore) && now.Before(s.renewal(c)) &&
 		c.CheckSignatureFrom(s.authority.servers.cert) == nil
 }
 
-func (s *ServerCertificate) renew() error {
+// Renew makes a new certificate where the end of this one is near. It is shown
+// from then on, even where it cannot be written to the disk: the error says so,
+// and the next call tries that again.
+func (s *ServerCertificate) Renew() error {
 	a := s.authority
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s.mu.RLock()
-	done := s.current != nil && a.now().Before(s.renewAt)
+	cert, unsaved := s.current, s.unsaved
+	due := cert == nil || !a.now().Before(s.renewAt)
 	s.mu.RUnlock()
-	if done { // somebody else did meanwhile
+	if due {
+		var err error
+		if cert, err = s.make(); err != nil {
+			return err
+		}
+		s.keep(cert, true)
+	} else if !unsaved {
 		return nil
 	}
+	if err := s.write(cert); err != nil {
+		return err
+	}
+	s.keep(cert, false)
+	return nil
+}
+
+// make signs another certificate.
+func (s *ServerCertificate) make() (*tls.Certificate, error) {
+	a := s.authority
 	key, err := ecdsa.GenerateKey(elliptic.P256(), a.rand)
 	if err != nil {
-		return fmt.Errorf("make the server's key: %w", err)
+		return nil, fmt.Errorf("make the server's key: %w", err)
 	}
 	serial, err := newSerial(a.rand)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	now := a.now()
 	der, err := x509.CreateCertificate(a.rand, &x509.Certificate{
@@ -118,25 +156,32 @@ func (s *ServerCertificate) renew() error {
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}, a.servers.cert, key.Public(), a.servers.key)
 	if err != nil {
-		return fmt.Errorf("sign the server's certificate: %w", err)
+		return nil, fmt.Errorf("sign the server's certificate: %w", err)
 	}
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
-		return fmt.Errorf("sign the server's certificate: %w", err)
+		return nil, fmt.Errorf("sign the server's certificate: %w", err)
 	}
-	cert := &tls.Certificate{Certificate: [][]byte{der, a.servers.cert.Raw}, PrivateKey: key, Leaf: leaf}
+	return &tls.Certificate{Certificate: [][]byte{der, a.servers.cert.Raw}, PrivateKey: key, Leaf: leaf}, nil
+}
+
+// write puts a certificate and its key into the authority's folder.
+func (s *ServerCertificate) write(cert *tls.Certificate) error {
+	key, ok := cert.PrivateKey.(crypto.Signer)
+	if !ok { // make makes no other
+		return errors.New("the server's key cannot sign")
+	}
 	keyPEM, err := encodeKey(key)
 	if err != nil {
 		return fmt.Errorf("encode the server's key: %w", err)
 	}
 	// The key first: a certificate without its key does not load, and is made anew.
-	if err := writeFile(filepath.Join(a.dir, serverKeyFile), keyPEM, 0o600); err != nil {
+	if err := writeFile(filepath.Join(s.authority.dir, serverKeyFile), keyPEM, 0o600); err != nil {
 		return fmt.Errorf("keep the server's key: %w", err)
 	}
-	if err := writeFile(filepath.Join(a.dir, serverCertFile), encodeCertificates(cert.Certificate...), 0o644); err != nil {
+	if err := writeFile(filepath.Join(s.authority.dir, serverCertFile), encodeCertificates(cert.Certificate...), 0o644); err != nil {
 		return fmt.Errorf("keep the server's certificate: %w", err)
 	}
-	s.keep(cert)
 	return nil
 }
 

@@ -59,6 +59,7 @@ type Server struct {
 	front     http.Handler                      // of the API port
 	attach    func(net.Conn, broker.Attachment) // hands the broker a connection of a door, or one hijacked from an http.Server
 	doorCert  getCertificate
+	expiry    *expiryWatch
 	metrics   *telemetry.Metrics
 	db        *sqlstore.DB
 
@@ -201,9 +202,13 @@ func (s *Server) openRooms(ctx context.Context) (*rooms, error) {
 // openFronts makes the HTTP servers; nothing listens yet.
 func (s *Server) openFronts(r *rooms) error {
 	o := &s.opts
-	serverCert, err := s.serverCertificate(r.authority)
+	serverCert, ownCert, err := s.serverCertificate(r.authority)
 	if err != nil {
 		return err
+	}
+	s.expiry = &expiryWatch{
+		certificates: r.certificates, authority: r.authority, own: ownCert, shown: serverCert,
+		figures: s.metrics.Certificates(), log: o.Logger, now: o.Now,
 	}
 	own := &ownHandler{rootPEM: r.authority.RootPEM(), metrics: s.metrics, ready: s.db.Ping}
 	websocket := api.NewWebSocket(api.WebSocketOptions{Attach: s.attach, PublicHosts: o.PublicHosts, Logger: o.Logger, Now: o.Now})
@@ -317,19 +322,20 @@ func (s *Server) fixSettings(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) serverCertificate(a *pki.Authority) (getCertificate, error) {
+// serverCertificate returns what handshakes show, and what of it is ours to renew.
+func (s *Server) serverCertificate(a *pki.Authority) (getCertificate, *pki.ServerCertificate, error) {
 	if s.opts.TLSCert != "" {
 		f, err := openCertificateFiles(s.opts.TLSCert, s.opts.TLSKey, s.opts.Now, s.log)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		return f.Certificate, nil
+		return f.Certificate, nil, nil
 	}
 	c, err := a.Server(s.opts.PublicHosts, s.opts.Region)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return c.Certificate, nil
+	return c.Certificate, c, nil
 }
 
 // prepareAdmin makes the administrator's key at the first start, and keeps what
@@ -418,6 +424,7 @@ func (s *Server) Start(ctx context.Context, failed chan<- error) error {
 		return err
 	}
 	s.stop(func() error { return removeEndpoints(s.opts.Data) })
+	s.stop(s.expiry.start(context.WithoutCancel(ctx)))
 	s.log.InfoContext(ctx, "ready",
 		slog.String("version", s.opts.Version), slog.String("region", s.opts.Region), slog.String("account", s.opts.AccountID),
 		slog.String("api", e.API), slog.String("mqtt", e.MQTT), slog.String("device_https", e.DeviceHTTPS), slog.String("data", s.opts.Data))
