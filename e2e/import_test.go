@@ -49,8 +49,10 @@ func startSource(t *testing.T) *server {
 func (s *server) profile(t *testing.T, name string) []string {
 	t.Helper()
 	dir := t.TempDir()
-	check(t, os.WriteFile(filepath.Join(dir, "config"), fmt.Appendf(nil, "[profile %s]\nregion = %s\nendpoint_url = %s\nca_bundle = %s\n[profile empty]\nregion = %s\n",
-		name, sourceRegion, s.Env["AWS_ENDPOINT_URL"], s.Env["SEKISHO_ROOT_CA"], sourceRegion), 0o600))
+	check(t, os.WriteFile(filepath.Join(dir, "config"), fmt.Appendf(nil, "[profile %s]\nregion = %s\nendpoint_url = %s\nca_bundle = %s\n"+
+		"[profile empty]\nregion = %s\n[profile reader]\nregion = %s\nendpoint_url = %s\nca_bundle = %s\nsource_profile = %s\nrole_arn = arn:aws:iam::%s:role/reader\n",
+		name, sourceRegion, s.Env["AWS_ENDPOINT_URL"], s.Env["SEKISHO_ROOT_CA"], sourceRegion,
+		sourceRegion, s.Env["AWS_ENDPOINT_URL"], s.Env["SEKISHO_ROOT_CA"], name, sourceAccount), 0o600))
 	check(t, os.WriteFile(filepath.Join(dir, "credentials"), fmt.Appendf(nil, "[%s]\naws_access_key_id = %s\naws_secret_access_key = %s\n",
 		name, s.Env["AWS_ACCESS_KEY_ID"], s.Env["AWS_SECRET_ACCESS_KEY"]), 0o600))
 	return []string{
@@ -111,6 +113,17 @@ func fillSource(t *testing.T, s *server, bucket string) *fleetToMove {
 	f.fillThings(t, s)
 	f.fillCertificates(t, s)
 	f.fillCA(t, s)
+	// Whoever reads it may only read.
+	_, err = s.iam.CreateRole(ctx, &iam.CreateRoleInput{
+		RoleName:                 aws.String("reader"),
+		AssumeRolePolicyDocument: document(map[string]any{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": map[string]string{"AWS": "arn:aws:iam::" + sourceAccount + ":root"}}),
+	})
+	check(t, err)
+	_, err = s.iam.PutRolePolicy(ctx, &iam.PutRolePolicyInput{
+		RoleName: aws.String("reader"), PolicyName: aws.String("read"),
+		PolicyDocument: document(allow([]string{"iot:List*", "iot:Describe*", "iot:Get*", "iam:Get*", "iam:List*"}, "*")),
+	})
+	check(t, err)
 	return f
 }
 
@@ -236,6 +249,9 @@ func TestImport(t *testing.T) {
 	}
 	run(true, append(plan, "created"))
 	f.check(t, dst, bucket)
+	if out := runIn(t, t.TempDir(), env, sekisho(t), "import", "aws", "--profile", "reader", "--rate", "2000"); strings.Contains(out, "\ncreate") {
+		t.Errorf("a role that may read sees something else:\n%s", out)
+	}
 	run(true, []string{"\nall             0        "})
 	if out := runIn(t, t.TempDir(), env, sekisho(t), "import", "aws", "--profile", "plant", "--rate", "2000", "--dry-run"); strings.Contains(out, "\ncreate") {
 		t.Errorf("a second run would make something:\n%s", out)

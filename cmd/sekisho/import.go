@@ -14,6 +14,8 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/sekisho-iot/sekisho/cmd/internal/cli"
 	"github.com/sekisho-iot/sekisho/internal/awsimport"
@@ -133,6 +135,7 @@ func importSource(ctx context.Context, t *cli.Terminal, profile, region string, 
 	c, err := config.LoadDefaultConfig(ctx,
 		config.WithSharedConfigProfile(profile),
 		config.WithSharedConfigFiles([]string{configFile}), config.WithSharedCredentialsFiles([]string{credentialsFile}),
+		config.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) { assumeAt(o, said.BaseEndpoint) }),
 		config.WithRetryMode(aws.RetryModeAdaptive), config.WithRetryMaxAttempts(sourceAttempts))
 	if err != nil {
 		return aws.Config{}, err
@@ -148,6 +151,17 @@ func importSource(ctx context.Context, t *cli.Terminal, profile, region string, 
 	}
 	c.HTTPClient = &paced{client: c.HTTPClient, every: time.Second / time.Duration(rate)}
 	return c, nil
+}
+
+// assumeAt has a profile's role assumed where its endpoint_url says, of which the
+// SDK takes no notice there, and asks the terminal for a code where it needs one.
+func assumeAt(o *stscreds.AssumeRoleOptions, endpoint string) {
+	o.TokenProvider = stscreds.StdinTokenProvider
+	c, ok := o.Client.(*sts.Client)
+	if !ok || endpoint == "" || c.Options().BaseEndpoint != nil {
+		return
+	}
+	o.Client = sts.New(c.Options(), func(o *sts.Options) { o.BaseEndpoint = &endpoint })
 }
 
 // hasCredentials keeps a profile without any from ending up with the machine's own.
