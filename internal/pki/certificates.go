@@ -289,7 +289,7 @@ func (c *Certificates) Invalidate(ch iot.Change) {
 	if ch.Kind == iot.ChangeCertificate {
 		c.cached.Drop(iot.CertificateID(ch.ID))
 	}
-	if ch.Kind == iot.ChangeCACertificate || ch.Kind == iot.ChangeAll {
+	if ch.Kind == iot.ChangeCA || ch.Kind == iot.ChangeAll {
 		c.issuers.Clear()
 	}
 	if ch.Kind == iot.ChangeAll {

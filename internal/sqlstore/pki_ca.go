@@ -40,7 +40,7 @@ func (s *CertificateStore) InsertCA(ctx context.Context, r pki.CARecord, tags []
 			e.ID = string(r.ID)
 			return e
 		}
-		x.changed(iot.ChangeCACertificate, string(r.ID))
+		x.changed(iot.ChangeCA, string(r.ID))
 		list := make([]registry.Tag, len(tags))
 		for i, g := range tags {
 			list[i] = registry.Tag(g)
@@ -103,7 +103,7 @@ func (s *CertificateStore) ChangeCA(ctx context.Context, id iot.CertificateID, c
 		if r.CustomerVersion == before {
 			return nil
 		}
-		x.changed(iot.ChangeCACertificate, string(id))
+		x.changed(iot.ChangeCA, string(id))
 		_, err = x.exec("UPDATE ca_certificates SET status = ?, auto_registration = ?, customer_version = ?, updated_ms = ? WHERE id = ?",
 			string(r.Status), flag(r.AutoRegistration), r.CustomerVersion, r.UpdatedAt.UnixMilli(), string(id))
 		return err
@@ -123,7 +123,7 @@ func (s *CertificateStore) DeleteCA(ctx context.Context, id iot.CertificateID, c
 		if _, err := x.exec("DELETE FROM ca_certificates WHERE id = ?", string(id)); err != nil {
 			return err
 		}
-		x.changed(iot.ChangeCACertificate, string(id))
+		x.changed(iot.ChangeCA, string(id))
 		return deleteTags(x, "cacert/"+string(id))
 	})
 }
