@@ -47,10 +47,11 @@ def refused(code, call, **arguments):
     raise AssertionError(f"{call.__name__} was not refused")
 
 
-def ask(name, alias="none", thing=None):
+def ask(name, alias="none", thing=None, version=ssl.TLSVersion.TLSv1_3):
     """What the credential endpoint answers to a certificate."""
     context = ssl.create_default_context(cafile=os.environ["SEKISHO_ROOT_CA"])
     context.load_cert_chain(name + ".pem", name + ".key")
+    context.maximum_version = version
     host, port = os.environ["SEKISHO_CREDENTIAL_ENDPOINT"].rsplit(":", 1)
     c = http.client.HTTPSConnection(host, int(port), context=context, timeout=30)
     c.request("GET", f"/role-aliases/{alias}/credentials", headers={"x-amzn-iot-thingname": thing} if thing else {})
@@ -108,7 +109,8 @@ for name, options in {
     assert out["certificateId"] == fingerprint(pem)
     registered.append(out["certificateId"])
     eventually_active(out["certificateId"], f"{NAME}-{name}")
-    assert ask(name, os.environ["ROLE_ALIAS"], f"{NAME}-{name}") == 200, name
+    for version in ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3:
+        assert ask(name, os.environ["ROLE_ALIAS"], f"{NAME}-{name}", version) == 200, (name, version)
 listed = [c["certificateId"] for p in iot.get_paginator("list_certificates_by_ca").paginate(caCertificateId=ca_id, PaginationConfig={"PageSize": 2}) for c in p["certificates"]]
 assert sorted(listed) == sorted(registered), listed
 
