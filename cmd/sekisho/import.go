@@ -37,7 +37,7 @@ AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE. It is only read.
 
 Account numbers and regions in ARNs are made the target's. What is at the target already is never
 changed: where it differs, that is reported. So a run can be made again at any time, and goes on where
-one was broken off. A certificate that was deleted at the target would come back: revoke it instead.
+one was broken off. A certificate that was deleted at the target does not come back by it.
 
 Not copied: tags, private keys (AWS has none), CA certificates (register them first, and their
 certificates are registered with them), dynamic thing groups, shadows, jobs, rules.
@@ -70,11 +70,21 @@ func importAWS(ctx context.Context, t *cli.Terminal, args []string) error {
 	if err != nil {
 		return err
 	}
+	own, err := connect(t)
+	if err != nil {
+		return err
+	}
 	source, err := importSource(ctx, t, *profile, *region, *rate)
 	if err != nil {
 		return fmt.Errorf("profile %s: %w", *profile, err)
 	}
-	report, err := awsimport.Run(ctx, awsimport.Config{Source: source, Target: target, DryRun: *dryRun, Out: t.Stdout})
+	report, err := awsimport.Run(ctx, awsimport.Config{Source: source, Target: target, DryRun: *dryRun, Out: t.Stdout, Deleted: func(ctx context.Context, pem string) (bool, error) {
+		var out struct {
+			Deleted bool `json:"deleted"`
+		}
+		err := own.Call(ctx, "sekisho", http.MethodPost, "/_sekisho/certificates/deleted", nil, map[string]string{"certificatePem": pem}, &out)
+		return out.Deleted, err
+	}})
 	if report != nil {
 		fmt.Fprintln(t.Stdout)
 		err = errors.Join(err, report.Write(t.Stdout, *dryRun))

@@ -56,7 +56,23 @@ func Sekisho(info func() Info, e *Explainer, u *Uploads) Service {
 				return &i, nil
 			})),
 		at(http.MethodPost, ownPath+"explain", op("Explain", "sekisho:Explain", nil, e.explain)),
+		at(http.MethodPost, ownPath+"certificates/deleted", op("FindDeletedCertificate", "sekisho:FindDeletedCertificate", nil, e.deleted)),
 	}...)}
+}
+
+// DeletedInput asks whether a certificate, in PEM, was deleted here.
+type DeletedInput struct {
+	CertificatePem string `json:"certificatePem"`
+}
+
+// DeletedOutput says so.
+type DeletedOutput struct {
+	Deleted bool `json:"deleted"`
+}
+
+func (e *Explainer) deleted(ctx context.Context, _ *Call, in *DeletedInput) (*DeletedOutput, error) {
+	is, err := e.Certificates.Deleted(ctx, in.CertificatePem)
+	return &DeletedOutput{Deleted: is}, err
 }
 
 // ExplainInput asks whether one action would be allowed. One of Thing and

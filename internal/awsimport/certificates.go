@@ -79,12 +79,27 @@ func (m *importer) certificate(ctx context.Context, id string, cas map[string]st
 		i.fail("the target", err)
 		return []Item{i}
 	default:
-		if !m.create(&i, func() error { return m.register(ctx, d, status, cas) }) {
+		if !m.registerAnew(ctx, &i, d, status, cas) {
 			return []Item{i}
 		}
 		i.Why = why
 	}
 	return append([]Item{i}, m.thingsOf(ctx, id, i.Outcome == Created)...)
+}
+
+// registerAnew registers a certificate that is not at the target, unless it was
+// and somebody deleted it.
+func (m *importer) registerAnew(ctx context.Context, i *Item, d *iottypes.CertificateDescription, status iottypes.CertificateStatus, cas map[string]string) bool {
+	was, err := m.deleted(ctx, aws.ToString(d.CertificatePem))
+	switch {
+	case err != nil:
+		i.fail("the target", err)
+		return false
+	case was:
+		i.skip("it was deleted at the target; register it by hand if it is to come back")
+		return false
+	}
+	return m.create(i, func() error { return m.register(ctx, d, status, cas) })
 }
 
 // statusFor is the status that a certificate is registered with.

@@ -22,6 +22,10 @@ type Config struct {
 	DryRun         bool
 	Workers        int // items under way at once; 0 means 8
 	Out            io.Writer
+
+	// Deleted reports whether a certificate, in PEM, was deleted at the target;
+	// nil for never.
+	Deleted func(ctx context.Context, pem string) (bool, error)
 }
 
 // side is one account with its clients.
@@ -43,6 +47,7 @@ type importer struct {
 	dryRun   bool
 	workers  int
 	out      io.Writer
+	deleted  func(ctx context.Context, pem string) (bool, error)
 	report   *Report
 	said     error // of writing to out
 
@@ -66,8 +71,11 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		return nil, fmt.Errorf("target: %w", err)
 	}
 	m := &importer{
-		src: src, dst: dst, rewrite: newRewriter(src.Account, dst.Account), dryRun: cfg.DryRun, workers: cfg.Workers, out: cfg.Out, report: newReport(),
+		src: src, dst: dst, rewrite: newRewriter(src.Account, dst.Account), dryRun: cfg.DryRun, workers: cfg.Workers, out: cfg.Out, deleted: cfg.Deleted, report: newReport(),
 		managed: map[string]bool{}, roles: map[string]Item{},
+	}
+	if m.deleted == nil {
+		m.deleted = func(context.Context, string) (bool, error) { return false, nil }
 	}
 	if m.workers <= 0 {
 		m.workers = 8

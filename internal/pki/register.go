@@ -135,6 +135,21 @@ func (c *Certificates) register(ctx context.Context, cert *x509.Certificate, sta
 	return r.ID, c.withARN(c.store.InsertCertificate(ctx, r), c.ARN(r.ID))
 }
 
+// Deleted reports whether a certificate in PEM, or its twin, is not registered
+// but was: it was deleted here, and somebody may have meant it.
+func (c *Certificates) Deleted(ctx context.Context, text string) (bool, error) {
+	cert, err := parseCertificate(text, "certificate")
+	if err != nil {
+		return false, err
+	}
+	_, err = c.store.Certificate(ctx, CertificateID(cert.Raw))
+	if !iot.IsKind(err, iot.KindNotFound) {
+		return false, err
+	}
+	serial, _ := tombstoneKeys(cert)
+	return c.store.Buried(ctx, serial, "")
+}
+
 // signerOf finds the registered CA that signed a certificate: the one named, or
 // the only one.
 func (c *Certificates) signerOf(ctx context.Context, cert *x509.Certificate, named string) (issuerCA, error) {

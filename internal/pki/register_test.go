@@ -379,8 +379,21 @@ func TestEnrol(t *testing.T) {
 	_, third := ca.issue(t, "pump", cert.PublicKey, nil)
 	wantKind(t, "twin of a revoked one", enrol(flipped(t, cert, n)), iot.KindDenied, "certificate")
 	wantKind(t, "its key", enrol(third), iot.KindDenied, "certificate")
+	deleted := func(want bool) {
+		t.Helper()
+		for what, x := range map[string]*x509.Certificate{"itself": cert, "its twin": flipped(t, cert, n)} {
+			if is, err := certs.Deleted(ctx, pki.EncodePEM(x.Raw)); err != nil || is != (want || what == "its twin") {
+				t.Errorf("%s deleted: %v, %v", what, is, err)
+			}
+		}
+	}
+	deleted(false)
 	if err := certs.Delete(ctx, string(e.ID), true); err != nil {
 		t.Fatal(err)
+	}
+	deleted(true)
+	if is, err := certs.Deleted(ctx, pki.EncodePEM(third.Raw)); err != nil || is {
+		t.Errorf("another one of its key is deleted: %v, %v", is, err)
 	}
 	wantKind(t, "deleted", enrol(cert), iot.KindDenied, "certificate")
 	wantKind(t, "twin of a deleted one", enrol(flipped(t, cert, n)), iot.KindDenied, "certificate")

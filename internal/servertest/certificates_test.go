@@ -282,6 +282,15 @@ func TestSecurityRule6_JustInTime(t *testing.T) {
 	_, err = s.IoT.DeleteCertificate(ctx, &iot.DeleteCertificateInput{CertificateId: &d.CertificateID, ForceDelete: true})
 	must(t, err)
 	attack("deleted")
+	var said struct{ Deleted bool }
+	ask := map[string]string{"certificatePem": *pemOf(leaf.Raw)}
+	must(t, s.Own(http.MethodPost, "/_sekisho/certificates/deleted", ask, &said))
+	if !said.Deleted {
+		t.Error("an import would bring it back")
+	}
+	if err := s.OwnAs(s.NewUser("ann", servertest.AssumeAlias), http.MethodPost, "/_sekisho/certificates/deleted", ask, nil); err == nil {
+		t.Error("anybody may ask what was deleted")
+	}
 	// Nor does a CA that is registered anew forget.
 	_, err = s.IoT.UpdateCACertificate(ctx, &iot.UpdateCACertificateInput{CertificateId: &caID, NewStatus: iottypes.CACertificateStatusInactive})
 	must(t, err)
