@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -339,8 +340,8 @@ func (l *loop) disconnectClient(id string, clean, silent bool) error {
 // has returned, no packet is judged by what was before, and within a second
 // every connection that may not go on is closed.
 func (b *Broker) Invalidate(c iot.Change) {
-	if c.Kind == iot.ChangeBucket || c.Kind == iot.ChangeRoleAlias || c.Kind == iot.ChangeUpload {
-		return
+	if slices.Contains([]iot.ChangeKind{iot.ChangeBucket, iot.ChangeRoleAlias, iot.ChangeUpload, iot.ChangeEventConfiguration}, c.Kind) {
+		return // no connection depends on them
 	}
 	b.changesMu.Lock()
 	n := b.access.Load() + 1

@@ -83,8 +83,17 @@ type Config struct {
 	Now      func() time.Time
 	Rand     io.Reader
 	Taps     []Tap
-	Streams  bool // serve every connection by goroutines, as where nothing can be polled
-	StockTLS bool // leave parked TLS connections to crypto/tls, as those that tlsrecord declines
+	Presence func(Presence) // told of every client that comes and goes; may be nil, must not block
+	Streams  bool           // serve every connection by goroutines, as where nothing can be polled
+	StockTLS bool           // leave parked TLS connections to crypto/tls, as those that tlsrecord declines
+}
+
+// Presence is whether a client is connected.
+type Presence struct {
+	Thing     string // that the connection is associated with, else the client ID
+	Connected bool
+	At        time.Time
+	Reason    string // the disconnectReason of lifecycle events
 }
 
 // Observer counts what happens. Its methods are called by the event loops and

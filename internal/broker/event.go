@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -70,7 +71,46 @@ func (c *conn) about(eventType string) *event {
 	return e
 }
 
+// present tells of a client that has come or gone.
+func (l *loop) present(thing, clientID string, p Presence) {
+	if l.b.cfg.Presence == nil {
+		return
+	}
+	if p.Thing = thing; thing == "" {
+		p.Thing = clientID
+	}
+	l.b.cfg.Presence(p)
+}
+
+// Online returns the clients that are connected.
+func (b *Broker) Online(ctx context.Context) ([]Presence, error) {
+	var all []Presence
+	for _, l := range b.loops {
+		var list []Presence
+		done := make(chan error, 1)
+		err := l.ask(ctx, done, func(l *loop) {
+			for id, s := range l.sessions {
+				if s.conn == nil {
+					continue
+				}
+				p := Presence{Thing: s.conn.thing(), Connected: true, At: s.lastConnect}
+				if p.Thing == "" {
+					p.Thing = id
+				}
+				list = append(list, p)
+			}
+			done <- nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, list...)
+	}
+	return all, nil
+}
+
 func (l *loop) connected(c *conn) {
+	l.present(c.thing(), c.session.id, Presence{Connected: true, At: l.now})
 	topic := presencePrefix + "connected/" + c.session.id
 	if !l.heard(topic, c.session.id) {
 		return
@@ -82,6 +122,11 @@ func (l *loop) connected(c *conn) {
 
 func (l *loop) disconnected(c *conn, reason string) {
 	s := c.session
+	// A thing may have been attached since: neither name stays behind as connected.
+	l.present(c.thing(), s.id, Presence{At: l.now, Reason: reason})
+	if c.thing() != "" && c.thing() != s.id {
+		l.present("", s.id, Presence{At: l.now, Reason: reason})
+	}
 	topic := presencePrefix + "disconnected/" + s.id
 	if l.heard(topic, s.id) {
 		e := c.about("disconnected")

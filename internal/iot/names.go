@@ -4,6 +4,8 @@ package iot
 type (
 	// ThingName is 1 to 128 of [a-zA-Z0-9:_-].
 	ThingName string
+	// ThingGroupName is 1 to 128 of [a-zA-Z0-9:_-].
+	ThingGroupName string
 	// PolicyName is the name of an IoT policy, 1 to 128 of [\w+=,.@-].
 	PolicyName string
 	// RoleAlias is 1 to 128 of [\w=,@-], case sensitive.
