@@ -26,7 +26,9 @@ type Attachment struct {
 	AttachedAt  time.Time
 }
 
-// AttachThingPrincipal attaches a principal to a thing. That it is attached is no error.
+// AttachThingPrincipal attaches a principal to a thing. That it is attached is no
+// error; the attachment gets the type then, if one is given. A new one without a
+// type is not exclusive.
 func (r *Registry) AttachThingPrincipal(ctx context.Context, thing, principal string, typ AttachmentType) error {
 	if err := checkThingName(thing); err != nil {
 		return err
@@ -36,9 +38,7 @@ func (r *Registry) AttachThingPrincipal(ctx context.Context, thing, principal st
 		return err
 	}
 	switch typ {
-	case NonExclusiveThing, "":
-	case ExclusiveThing:
-		return iot.Errorf(iot.KindNotBuilt, "thing-principal-type", "AttachThingPrincipal with thingPrincipalType EXCLUSIVE_THING is not built yet")
+	case NonExclusiveThing, ExclusiveThing, "":
 	default:
 		return iot.Errorf(iot.KindInvalid, "thing", "Invalid thingPrincipalType: %s", typ)
 	}
@@ -47,7 +47,7 @@ func (r *Registry) AttachThingPrincipal(ctx context.Context, thing, principal st
 		return err
 	}
 	return r.things.AttachThing(ctx, Attachment{
-		Thing: iot.ThingName(thing), Principal: arn, Type: NonExclusiveThing, Incarnation: n, AttachedAt: r.clock(),
+		Thing: iot.ThingName(thing), Principal: arn, Type: typ, Incarnation: n, AttachedAt: r.clock(),
 	})
 }
 

@@ -2,7 +2,9 @@ package registry
 
 import (
 	"context"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -132,13 +134,30 @@ func (r *Registry) Policies(ctx context.Context, ascending bool, p Page) ([]Poli
 	}, func(p Policy) string { return Created{At: p.CreatedAt, ID: string(p.Name)}.String() })
 }
 
-// AttachPolicy attaches a policy to a certificate. That it is attached is no error.
+// AttachPolicy attaches a policy to a certificate or a thing group. That it is attached is no error.
 func (r *Registry) AttachPolicy(ctx context.Context, name, target string) error {
 	arn, err := r.checkTarget(name, target)
 	if err != nil {
 		return err
 	}
-	return r.policies.AttachPolicy(ctx, iot.PolicyName(name), arn, maxPoliciesPerTarget, r.clock())
+	limit := maxPoliciesPerTarget
+	if _, group := r.groupTarget(arn); group {
+		limit = maxPoliciesPerGroup
+	}
+	return r.policies.AttachPolicy(ctx, iot.PolicyName(name), arn, limit, r.clock())
+}
+
+// CheckPrincipal accepts what a policy is attached to by the older operations,
+// which know principals alone.
+func (r *Registry) CheckPrincipal(principal string) error {
+	_, err := r.parsePrincipal(principal)
+	return err
+}
+
+// groupTarget returns the group that an ARN names.
+func (r *Registry) groupTarget(arn iot.ARN) (iot.ThingGroupName, bool) {
+	name, ok := strings.CutPrefix(string(arn), string(r.ThingGroupARN("")))
+	return iot.ThingGroupName(name), ok && iot.ValidThingName(name)
 }
 
 // DetachPolicy detaches a policy. That it is not attached is no error.
@@ -150,11 +169,25 @@ func (r *Registry) DetachPolicy(ctx context.Context, name, target string) error 
 	return r.policies.DetachPolicy(ctx, iot.PolicyName(name), arn)
 }
 
-// AttachedPolicies lists the policies of a certificate by name, and the token of the next page.
-func (r *Registry) AttachedPolicies(ctx context.Context, target string, p Page) ([]iot.PolicyName, string, error) {
+// AttachedPolicies lists the policies of a target by name, and the token of the
+// next page; with recursive those that a group has from the groups above it, too.
+func (r *Registry) AttachedPolicies(ctx context.Context, target string, recursive bool, p Page) ([]iot.PolicyName, string, error) {
 	arn, err := r.parseTarget(target)
 	if err != nil {
 		return nil, "", err
+	}
+	if group, ok := r.groupTarget(arn); ok && recursive {
+		return listPage("inherited-policies\x00"+target, p, func(after string, limit int) ([]iot.PolicyName, error) {
+			list, err := r.inherited.Get(ctx, group)
+			if err != nil {
+				return nil, err
+			}
+			i, found := slices.BinarySearch(list, iot.PolicyName(after))
+			if found {
+				i++
+			}
+			return list[i:min(len(list), i+limit)], nil
+		}, func(n iot.PolicyName) string { return string(n) })
 	}
 	return listPage("attached-policies\x00"+target, p, func(after string, limit int) ([]iot.PolicyName, error) {
 		return r.policies.AttachedPolicies(ctx, arn, iot.PolicyName(after), limit)
@@ -179,10 +212,8 @@ func (r *Registry) checkTarget(name, target string) (iot.ARN, error) {
 }
 
 func (r *Registry) parseTarget(s string) (iot.ARN, error) {
-	if p, err := iot.ParseARN(s); err == nil && p.Service == "iot" {
-		if typ, _ := p.ResourceID(); typ == "thinggroup" {
-			return "", iot.Errorf(iot.KindNotBuilt, "target", "Thing groups as policy targets are not built yet")
-		}
+	if _, ok := r.groupTarget(iot.ARN(s)); ok {
+		return iot.ARN(s), nil
 	}
 	arn, err := r.parsePrincipal(s)
 	if iot.IsKind(err, iot.KindInvalid) {
@@ -253,4 +284,63 @@ func parseCreated(s string) (Created, error) {
 		return Created{At: time.UnixMilli(ms).UTC(), ID: s[i+1:]}, nil
 	}
 	return Created{}, iot.Errorf(iot.KindInvalid, "page-token", "Invalid pagination token")
+}
+
+// CompiledPolicy returns the default version of a policy as decisions use it.
+func (r *Registry) CompiledPolicy(ctx context.Context, name string) (*policy.Policy, error) {
+	if err := checkPolicyName(name); err != nil {
+		return nil, err
+	}
+	return r.compiled.Get(ctx, iot.PolicyName(name))
+}
+
+// EffectivePolicy is a policy that decides, and its default version.
+type EffectivePolicy struct {
+	Name     iot.PolicyName
+	Document string
+}
+
+// EffectivePolicies returns what decides about a principal that is associated
+// with a thing: its own policies, and those that the thing inherits. Either may
+// be ""; the thing of a principal that has an exclusive attachment is that one.
+func (r *Registry) EffectivePolicies(ctx context.Context, principal, thing string) ([]EffectivePolicy, error) {
+	var names []iot.PolicyName
+	if principal != "" {
+		arn, err := r.parsePrincipal(principal)
+		if err != nil {
+			return nil, err
+		}
+		if names, err = r.policies.AttachedPolicies(ctx, arn, "", maxPage); err != nil {
+			return nil, err
+		}
+		p, err := r.Principal(ctx, arn)
+		if err != nil {
+			return nil, err
+		}
+		if t := p.Exclusive(); t != nil && thing == "" {
+			thing = string(t.Name)
+		}
+	}
+	if thing != "" {
+		if err := checkThingName(thing); err != nil {
+			return nil, err
+		}
+		t, err := r.loadThing(ctx, iot.ThingName(thing))
+		if err != nil {
+			return nil, err
+		}
+		if names, err = r.withInherited(ctx, names, t.groups); err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(names)
+	list := make([]EffectivePolicy, len(names))
+	for i, n := range names {
+		_, v, err := r.policies.PolicyVersion(ctx, n, 0)
+		if err != nil {
+			return nil, err
+		}
+		list[i] = EffectivePolicy{Name: n, Document: v.Document}
+	}
+	return list, nil
 }

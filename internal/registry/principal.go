@@ -23,6 +23,40 @@ type AttachedThing struct {
 	*Thing
 	Type        AttachmentType
 	Incarnation int64
+
+	// policies are those of the principal and those that the thing inherits
+	// from its groups.
+	policies policy.Set
+}
+
+// groupedThing is a thing and the groups that it is in itself.
+type groupedThing struct {
+	Thing
+	groups []iot.ThingGroupName
+}
+
+// Exclusive returns the thing of an exclusive attachment, nil where there is none.
+func (p *Principal) Exclusive() *AttachedThing {
+	if len(p.Things) == 1 && p.Things[0].Type == ExclusiveThing {
+		return &p.Things[0]
+	}
+	return nil
+}
+
+// PoliciesFor returns the policies that decide about a request that is
+// associated with t, one of p.Things. With nil, where none was named, they are
+// those of an exclusive attachment, else the principal's own.
+//
+// A client that names no thing of its own thus escapes what its groups deny, as
+// in AWS: https://docs.aws.amazon.com/iot/latest/developerguide/exclusive-thing.html.
+func (p *Principal) PoliciesFor(t *AttachedThing) policy.Set {
+	if t == nil {
+		t = p.Exclusive()
+	}
+	if t == nil {
+		return p.Policies
+	}
+	return t.policies
 }
 
 // Thing returns the attached thing of that name, nil where it is not attached.
@@ -40,8 +74,8 @@ func (p *Principal) Thing(name string) *AttachedThing {
 // one of an exclusive attachment, else the attached one whose name is the
 // client ID. Where there is none, the text says why.
 func (p *Principal) ForClient(clientID string) (*AttachedThing, string) {
-	if len(p.Things) == 1 && p.Things[0].Type == ExclusiveThing {
-		return &p.Things[0], ""
+	if t := p.Exclusive(); t != nil {
+		return t, ""
 	}
 	if t := p.Thing(clientID); t != nil {
 		return t, ""
@@ -102,27 +136,87 @@ func (r *Registry) tryAssemble(ctx context.Context, arn iot.ARN) (*assembled, er
 	if err != nil {
 		return nil, err
 	}
+	if a.Policies, err = r.policySet(ctx, list.Policies); err != nil {
+		return nil, err
+	}
 	a.Things = make([]AttachedThing, len(list.Things))
 	for i, at := range list.Things {
-		t, err := r.attachedThings.Get(ctx, at.Thing)
-		if err != nil {
+		if a.Things[i], err = r.attachedThing(ctx, at, list.Policies, a.Policies); err != nil {
+			r.attachedThings.Drop(at.Thing)
 			return nil, err
 		}
-		a.Things[i] = AttachedThing{Thing: t, Type: at.Type, Incarnation: at.Incarnation}
 	}
 	// A database may order names by other rules.
 	slices.SortFunc(a.Things, func(x, y AttachedThing) int { return strings.Compare(string(x.Name), string(y.Name)) })
-	a.Policies = make(policy.Set, len(list.Policies))
-	for i, name := range list.Policies {
-		if a.Policies[i], err = r.compiled.Get(ctx, name); err != nil {
-			return nil, err
-		}
-	}
 	return a, nil
 }
 
-func (r *Registry) loadThing(ctx context.Context, name iot.ThingName) (*Thing, error) {
-	return r.things.Thing(ctx, name)
+// attachedThing puts a thing together for a principal that has these policies.
+func (r *Registry) attachedThing(ctx context.Context, at Attachment, names []iot.PolicyName, own policy.Set) (AttachedThing, error) {
+	t, err := r.attachedThings.Get(ctx, at.Thing)
+	if err != nil {
+		return AttachedThing{}, err
+	}
+	a := AttachedThing{Thing: &t.Thing, Type: at.Type, Incarnation: at.Incarnation, policies: own}
+	all, err := r.withInherited(ctx, names, t.groups)
+	if err == nil && len(all) > len(names) {
+		a.policies, err = r.policySet(ctx, all)
+	}
+	return a, err
+}
+
+func (r *Registry) policySet(ctx context.Context, names []iot.PolicyName) (set policy.Set, err error) {
+	set = make(policy.Set, len(names))
+	for i, name := range names {
+		if set[i], err = r.compiled.Get(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	return set, nil
+}
+
+// withInherited adds to the names those that groups have and that are not there.
+func (r *Registry) withInherited(ctx context.Context, names []iot.PolicyName, groups []iot.ThingGroupName) ([]iot.PolicyName, error) {
+	names = slices.Clip(names)
+	for _, g := range groups {
+		list, err := r.inherited.Get(ctx, g)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range list {
+			if !slices.Contains(names, n) {
+				names = append(names, n)
+			}
+		}
+	}
+	return names, nil
+}
+
+func (r *Registry) loadThing(ctx context.Context, name iot.ThingName) (*groupedThing, error) {
+	t, err := r.things.Thing(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	groups, err := r.groups.GroupsOfThing(ctx, name, "", maxPage)
+	return &groupedThing{*t, groups}, err
+}
+
+// loadInherited returns the names of the policies of a group and of all above it.
+func (r *Registry) loadInherited(ctx context.Context, name iot.ThingGroupName) ([]iot.PolicyName, error) {
+	g, err := r.groups.ThingGroup(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	names := []iot.PolicyName{}
+	for _, above := range append(g.Above, GroupRef{Name: name}) {
+		list, err := r.policies.AttachedPolicies(ctx, r.ThingGroupARN(above.Name), "", maxPage)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, list...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 func (r *Registry) loadPolicy(ctx context.Context, name iot.PolicyName) (*policy.Policy, error) {
@@ -150,7 +244,14 @@ func (r *Registry) Invalidate(c iot.Change) {
 		r.attachments.Drop(iot.ARN(c.ID))
 		r.principals.Drop(iot.ARN(c.ID))
 		return
+	case iot.ChangeThingGroup:
+		r.inherited.Clear() // of the groups below it too
+	case iot.ChangeEventConfiguration:
+		r.eventsEnabled.Clear()
+		return
 	case iot.ChangeAll:
+		r.eventsEnabled.Clear()
+		r.inherited.Clear()
 		r.attachedThings.Clear()
 		r.compiled.Clear()
 		r.attachments.Clear()

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -16,6 +17,12 @@ type Config struct {
 	Things   ThingStore
 	Policies PolicyStore
 	Tags     TagStore
+	Types    ThingTypeStore
+	Groups   GroupStore
+	Events   EventStore
+	Index    IndexStore
+	Publish  func(ctx context.Context, topic string, payload []byte) // events; nil publishes none
+	Online   func(ctx context.Context) ([]Connectivity, error)       // the things whose clients are connected
 	Account  iot.AccountID
 	Region   string
 	Now      func() time.Time
@@ -28,6 +35,12 @@ type Registry struct {
 	things   ThingStore
 	policies PolicyStore
 	tags     TagStore
+	types    ThingTypeStore
+	groups   GroupStore
+	events   EventStore
+	index    IndexStore
+	publish  func(ctx context.Context, topic string, payload []byte)
+	online   func(ctx context.Context) ([]Connectivity, error)
 	account  iot.AccountID
 	region   string
 	now      func() time.Time
@@ -37,8 +50,11 @@ type Registry struct {
 	generation     atomic.Uint64 // rises with every change that an assembled Principal may show
 	principals     *cache.Cache[iot.ARN, *assembled]
 	attachments    *cache.Cache[iot.ARN, Attached]
-	attachedThings *cache.Cache[iot.ThingName, *Thing]
+	attachedThings *cache.Cache[iot.ThingName, *groupedThing]
+	inherited      *cache.Cache[iot.ThingGroupName, []iot.PolicyName]
 	compiled       *cache.Cache[iot.PolicyName, *policy.Policy]
+
+	eventsEnabled *cache.Cache[struct{}, map[EventType]bool]
 }
 
 // New returns a registry over its stores.
@@ -47,12 +63,14 @@ func New(cfg Config) *Registry {
 		cfg.Cached = 50_000
 	}
 	r := &Registry{
-		things: cfg.Things, policies: cfg.Policies, tags: cfg.Tags,
+		things: cfg.Things, policies: cfg.Policies, tags: cfg.Tags, types: cfg.Types, groups: cfg.Groups, events: cfg.Events, index: cfg.Index, publish: cfg.Publish, online: cfg.Online,
 		account: cfg.Account, region: cfg.Region, now: cfg.Now, rand: cfg.Rand,
 	}
 	r.principals = cache.New(cfg.Cached, r.assemble)
 	r.attachments = cache.New(cfg.Cached, r.things.Attached)
 	r.attachedThings = cache.New(cfg.Cached, r.loadThing)
+	r.inherited = cache.New(cfg.Cached, r.loadInherited)
+	r.eventsEnabled = cache.New(1, r.loadEvents)
 	r.compiled = cache.New(cfg.Cached, r.loadPolicy)
 	return r
 }

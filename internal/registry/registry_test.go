@@ -51,6 +51,13 @@ func (c counted) PolicyVersion(ctx context.Context, n iot.PolicyName, v int64) (
 
 func newRegistry(tb testing.TB) (*registry.Registry, *atomic.Int64) {
 	tb.Helper()
+	clock := time.Date(2026, 1, 2, 3, 4, 5, 678_900_000, time.UTC)
+	return newRegistryWith(tb, registry.Config{Now: func() time.Time { return clock }})
+}
+
+// newRegistryWith has the clock and the way out of events from cfg.
+func newRegistryWith(tb testing.TB, cfg registry.Config) (*registry.Registry, *atomic.Int64) {
+	tb.Helper()
 	var r *registry.Registry
 	db, err := sqlstore.Open(tb.Context(), sqlstore.Config{
 		Path: filepath.Join(tb.TempDir(), "test.db"), OnChange: func(c iot.Change) { r.Invalidate(c) },
@@ -64,11 +71,10 @@ func newRegistry(tb testing.TB) (*registry.Registry, *atomic.Int64) {
 		}
 	})
 	s := counted{db.Registry(), &atomic.Int64{}}
-	clock := time.Date(2026, 1, 2, 3, 4, 5, 678_900_000, time.UTC)
-	r = registry.New(registry.Config{
-		Things: s, Policies: s, Tags: s, Account: "123456789012", Region: "eu-west-1",
-		Now: func() time.Time { return clock }, Rand: rand.Reader,
-	})
+	clock := cfg.Now()
+	cfg.Things, cfg.Policies, cfg.Tags, cfg.Types, cfg.Groups, cfg.Events, cfg.Index = s, s, s, s, s, s, s
+	cfg.Account, cfg.Region, cfg.Rand = "123456789012", "eu-west-1", rand.Reader
+	r = registry.New(cfg)
 	for i := range 3 {
 		id := strings.Repeat(string(rune('a'+i)), 64)
 		err := db.Certificates().InsertCertificate(tb.Context(), pki.Record{
@@ -231,7 +237,7 @@ func TestListings(t *testing.T) {
 			return len(l), next, err
 		},
 		"attached policies": func(p registry.Page) (int, string, error) {
-			l, next, err := r.AttachedPolicies(ctx, certA, p)
+			l, next, err := r.AttachedPolicies(ctx, certA, false, p)
 			return len(l), next, err
 		},
 	} {
@@ -295,8 +301,7 @@ func TestPrincipalsAndTargets(t *testing.T) {
 		}
 	}
 	err := r.AttachPolicy(ctx, "p", "arn:aws:iot:eu-west-1:123456789012:thinggroup/g")
-	wantKind(t, "group", err, iot.KindNotBuilt, "target")
-	wantKind(t, "exclusive", r.AttachThingPrincipal(ctx, "a", certA, registry.ExclusiveThing), iot.KindNotBuilt, "thing-principal-type")
+	wantKind(t, "group", err, iot.KindNotFound, "thing-group")
 	wantKind(t, "other type", r.AttachThingPrincipal(ctx, "a", certA, "X"), iot.KindInvalid, "thing")
 	wantKind(t, "no policy", r.AttachPolicy(ctx, "none", certA), iot.KindNotFound, "policy")
 	wantKind(t, "no thing", r.AttachThingPrincipal(ctx, "none", certA, ""), iot.KindNotFound, "thing")

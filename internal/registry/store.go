@@ -21,13 +21,69 @@ type ThingStore interface {
 	// Things lists by name, from the one after the given one.
 	Things(ctx context.Context, f ThingFilter, after iot.ThingName, limit int) ([]*Thing, error)
 
-	// AttachThing attaches unless it is attached. The thing and the certificate must exist.
+	// AttachThing attaches unless it is attached; an attachment that is there
+	// gets the type, if one is given. The thing and the certificate must exist,
+	// and an exclusive attachment is the only one of its principal: KindInvalid.
 	AttachThing(ctx context.Context, a Attachment) error
 	DetachThing(ctx context.Context, thing iot.ThingName, principal iot.ARN) error
 	ThingPrincipals(ctx context.Context, thing iot.ThingName, after iot.ARN, limit int) ([]Attachment, error)
 	PrincipalThings(ctx context.Context, principal iot.ARN, after iot.ThingName, limit int) ([]Attachment, error)
 	// Attached returns everything that hangs on a principal, things by name.
 	Attached(ctx context.Context, principal iot.ARN) (Attached, error)
+}
+
+// ThingTypeStore keeps thing types, under the same rules. A thing that is made
+// with a type, or given one, is refused with KindInvalid where it is deprecated.
+type ThingTypeStore interface {
+	// CreateThingType keeps t unless there is a type of that name, and returns the one that is kept.
+	CreateThingType(ctx context.Context, t ThingType, tags []Tag) (ThingType, error)
+	ChangeThingType(ctx context.Context, name string, change func(t *ThingType) error) error
+	// DeleteThingType deletes unless check, told whether things have the type, forbids.
+	DeleteThingType(ctx context.Context, name string, check func(t *ThingType, used bool) error) error
+	ThingType(ctx context.Context, name string) (ThingType, error)
+	// ThingTypes lists by name those whose names begin with prefix.
+	ThingTypes(ctx context.Context, prefix, after string, limit int) ([]ThingType, error)
+}
+
+// GroupStore keeps static thing groups and their members, under the same rules.
+type GroupStore interface {
+	// CreateThingGroup keeps g unless there is a group of that name, and returns
+	// the one that is kept. Its hierarchy is at most depth groups deep.
+	CreateThingGroup(ctx context.Context, g *ThingGroup, tags []Tag, depth int) (*ThingGroup, error)
+	ChangeThingGroup(ctx context.Context, name iot.ThingGroupName, change func(g *ThingGroup) error) error
+	// DeleteThingGroup deletes a group without children unless check forbids,
+	// with its memberships and what is attached to its ARN.
+	DeleteThingGroup(ctx context.Context, name iot.ThingGroupName, arn iot.ARN, check func(g *ThingGroup) error) error
+	ThingGroup(ctx context.Context, name iot.ThingGroupName) (*ThingGroup, error)
+	// ThingGroups lists by name.
+	ThingGroups(ctx context.Context, f GroupFilter, after iot.ThingGroupName, limit int) ([]iot.ThingGroupName, error)
+
+	// ChangeMembership adds a thing to groups and removes it from others, all or
+	// nothing; a thing is in at most limit groups, and in one of each hierarchy.
+	// It returns what was not so before.
+	ChangeMembership(ctx context.Context, thing iot.ThingName, add, remove []iot.ThingGroupName, limit int, at time.Time) (MembershipChange, error)
+	GroupsOfThing(ctx context.Context, thing iot.ThingName, after iot.ThingGroupName, limit int) ([]iot.ThingGroupName, error)
+	ThingsInGroup(ctx context.Context, group iot.ThingGroupName, recursive bool, after iot.ThingName, limit int) ([]iot.ThingName, error)
+}
+
+// IndexStore searches things, and keeps how.
+type IndexStore interface {
+	// SearchThings lists by name what matches, from the given place on. It may
+	// stop early, and returns the place to go on from; "" is the end. The limit is
+	// at most 100.
+	SearchThings(ctx context.Context, q *Query, from string, limit int) (list []ThingDocument, next string, err error)
+	IndexingConfiguration(ctx context.Context) (IndexingConfiguration, error)
+	SetIndexingConfiguration(ctx context.Context, c IndexingConfiguration) error
+	// SetConnectivity keeps the newest of what is said of each thing; names that no thing has are left out.
+	SetConnectivity(ctx context.Context, list []Connectivity) error
+	// ClearConnectivity makes every thing one that is not connected, at that time.
+	ClearConnectivity(ctx context.Context, at time.Time, reason string) error
+}
+
+// EventStore keeps which events are published.
+type EventStore interface {
+	EventConfigurations(ctx context.Context) (EventConfigurations, error)
+	SetEventConfigurations(ctx context.Context, enabled map[EventType]bool, at time.Time) error
 }
 
 // PolicyStore keeps IoT policies, their versions and targets, under the same rules.
@@ -48,7 +104,8 @@ type PolicyStore interface {
 
 // TargetStore keeps what policies are attached to.
 type TargetStore interface {
-	// AttachPolicy attaches unless it is attached; a target has at most limit policies.
+	// AttachPolicy attaches unless it is attached; a target, a certificate or a
+	// thing group, has at most limit policies.
 	AttachPolicy(ctx context.Context, name iot.PolicyName, target iot.ARN, limit int, at time.Time) error
 	DetachPolicy(ctx context.Context, name iot.PolicyName, target iot.ARN) error
 	AttachedPolicies(ctx context.Context, target iot.ARN, after iot.PolicyName, limit int) ([]iot.PolicyName, error)

@@ -64,14 +64,16 @@ func (r *Registry) CreateThing(ctx context.Context, n NewThing) (*Thing, error) 
 		return nil, err
 	}
 	if n.TypeName != "" {
-		return nil, noThingType(n.TypeName)
+		if err := checkThingTypeName(n.TypeName); err != nil {
+			return nil, err
+		}
 	}
 	id, err := iot.NewUUID(r.rand)
 	if err != nil {
 		return nil, err
 	}
 	now := r.clock()
-	t := &Thing{Name: iot.ThingName(n.Name), ID: id, Attributes: attributes, Version: 1, CreatedAt: now, UpdatedAt: now}
+	t := &Thing{Name: iot.ThingName(n.Name), ID: id, TypeName: n.TypeName, Attributes: attributes, Version: 1, CreatedAt: now, UpdatedAt: now}
 	kept, err := r.things.CreateThing(ctx, t)
 	if err != nil {
 		return nil, err
@@ -80,6 +82,10 @@ func (r *Registry) CreateThing(ctx context.Context, n NewThing) (*Thing, error) 
 		e := iot.Errorf(iot.KindExists, "thing", "Thing %s already exists in account %s with different attributes", n.Name, r.account)
 		e.ID, e.ARN = kept.ID, string(r.ThingARN(kept.Name))
 		return nil, e
+	}
+	if kept.ID == id {
+		r.emitThing(ctx, "created", kept)
+		r.emitTypeOf(ctx, kept, "")
 	}
 	return kept, nil
 }
@@ -93,28 +99,45 @@ func (r *Registry) UpdateThing(ctx context.Context, name string, u ThingUpdate) 
 		return iot.Errorf(iot.KindInvalid, "thing", "A thing type cannot be set and removed in one request")
 	}
 	if u.TypeName != "" {
-		return noThingType(u.TypeName)
+		if err := checkThingTypeName(u.TypeName); err != nil {
+			return err
+		}
 	}
-	return r.things.ChangeThing(ctx, iot.ThingName(name), func(t *Thing) error {
+	var after *Thing
+	typeBefore := ""
+	err := r.things.ChangeThing(ctx, iot.ThingName(name), func(t *Thing) error {
 		if err := checkVersion(t, u.ExpectedVersion); err != nil {
 			return err
 		}
-		if u.RemoveType {
+		typeBefore = t.TypeName
+		switch {
+		case u.RemoveType:
 			t.TypeName = ""
+		case u.TypeName != "":
+			t.TypeName = u.TypeName
 		}
 		if p := u.Attributes; p != nil {
 			if !p.Merge || t.Attributes == nil {
 				t.Attributes = map[string]string{}
 			}
 			mergeAttributes(t.Attributes, p.Attributes)
-			if err := checkAttributes(p.Attributes, t.Attributes, t.TypeName); err != nil {
+			if err := checkAttributeText(p.Attributes); err != nil {
 				return err
 			}
 		}
+		if err := checkAttributes(nil, t.Attributes, t.TypeName); err != nil {
+			return err
+		}
 		t.Version++
 		t.UpdatedAt = r.clock()
+		after = t
 		return nil
 	})
+	if err == nil {
+		r.emitThing(ctx, "updated", after)
+		r.emitTypeOf(ctx, after, typeBefore)
+	}
+	return err
 }
 
 // DeleteThing deletes a thing. That it does not exist is no error.
@@ -122,7 +145,9 @@ func (r *Registry) DeleteThing(ctx context.Context, name string, expectedVersion
 	if err := checkThingName(name); err != nil {
 		return err
 	}
+	var gone *Thing
 	err := r.things.DeleteThing(ctx, iot.ThingName(name), func(t *Thing, principals int) error {
+		gone = t
 		if err := checkVersion(t, expectedVersion); err != nil {
 			return err
 		}
@@ -133,6 +158,9 @@ func (r *Registry) DeleteThing(ctx context.Context, name string, expectedVersion
 	})
 	if iot.IsKind(err, iot.KindNotFound) {
 		return nil
+	}
+	if err == nil {
+		r.emitThing(ctx, "deleted", gone)
 	}
 	return err
 }
@@ -170,13 +198,6 @@ func checkThingName(name string) error {
 	return nil
 }
 
-func noThingType(name string) error {
-	if !iot.ValidThingName(name) {
-		return iot.Errorf(iot.KindInvalid, "thing-type", "Invalid thing type name: %s", name)
-	}
-	return iot.Errorf(iot.KindNotFound, "thing-type", "Thing type %s not found", name)
-}
-
 func checkVersion(t *Thing, expected *int64) error {
 	if expected != nil && *expected != t.Version {
 		return iot.Errorf(iot.KindVersionConflict, "thing", "The version for thing %s does not match the expected version.", t.Name)
@@ -196,13 +217,8 @@ func mergeAttributes(into, from map[string]string) {
 
 // checkAttributes judges what was given, and how many there would be.
 func checkAttributes(given, result map[string]string, typeName string) error {
-	for name, value := range given {
-		if !validAttributeName(name) {
-			return iot.Errorf(iot.KindInvalid, "thing", "Invalid attribute name: %q", name)
-		}
-		if !validAttributeValue(value) {
-			return iot.Errorf(iot.KindInvalid, "thing", "Invalid value of attribute %s", name)
-		}
+	if err := checkAttributeText(given); err != nil {
+		return err
 	}
 	limit := 3
 	if typeName != "" {
@@ -210,6 +226,18 @@ func checkAttributes(given, result map[string]string, typeName string) error {
 	}
 	if len(result) > limit {
 		return iot.Errorf(iot.KindInvalid, "thing", "A thing cannot have more than %d attributes", limit)
+	}
+	return nil
+}
+
+func checkAttributeText(given map[string]string) error {
+	for name, value := range given {
+		if !validAttributeName(name) {
+			return iot.Errorf(iot.KindInvalid, "thing", "Invalid attribute name: %q", name)
+		}
+		if !validAttributeValue(value) {
+			return iot.Errorf(iot.KindInvalid, "thing", "Invalid value of attribute %s", name)
+		}
 	}
 	return nil
 }

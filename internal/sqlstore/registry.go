@@ -39,6 +39,9 @@ func (s *RegistryStore) CreateThing(ctx context.Context, t *registry.Thing) (*re
 			kept, err = thing(x, t.Name)
 			return err
 		}
+		if err := typeMustTake(x, t.TypeName); err != nil {
+			return err
+		}
 		kept = t
 		x.changed(iot.ChangeThing, string(t.Name))
 		return insertAttributes(x, t)
@@ -53,8 +56,14 @@ func (s *RegistryStore) ChangeThing(ctx context.Context, name iot.ThingName, cha
 		if err != nil {
 			return err
 		}
+		typeBefore := t.TypeName
 		if err := change(t); err != nil {
 			return err
+		}
+		if t.TypeName != typeBefore {
+			if err := typeMustTake(x, t.TypeName); err != nil {
+				return err
+			}
 		}
 		if _, err := x.exec("UPDATE things SET type_name = ?, version = ?, updated_ms = ? WHERE name = ?",
 			t.TypeName, t.Version, t.UpdatedAt.UnixMilli(), string(name)); err != nil {
@@ -103,27 +112,18 @@ func (s *RegistryStore) Thing(ctx context.Context, name iot.ThingName) (*registr
 
 // Things lists by name.
 func (s *RegistryStore) Things(ctx context.Context, f registry.ThingFilter, after iot.ThingName, limit int) ([]*registry.Thing, error) {
-	where, args := []string{"t.name > ?"}, []any{string(after)}
-	if f.TypeName != "" {
-		where, args = append(where, "t.type_name = ?"), append(args, f.TypeName)
-	}
-	from := "things t"
 	if f.AttributeName != "" {
-		from += " JOIN thing_attributes a ON a.thing_name = t.name"
-		where, args = append(where, "a.name = ?"), append(args, f.AttributeName)
-		switch {
-		case f.Prefix:
-			where, args = append(where, "substr(a.value, 1, ?) = ?"), append(args, len(f.AttributeValue), f.AttributeValue)
-		case f.AttributeValue != "":
-			where, args = append(where, "a.value = ?"), append(args, f.AttributeValue)
-		}
+		return s.thingsByAttribute(ctx, f, after, limit)
 	}
-	query := "SELECT t.name, t.id, t.type_name, t.version, t.created_ms, t.updated_ms FROM " + from +
-		" WHERE " + strings.Join(where, " AND ") + " ORDER BY t.name LIMIT ?"
+	where, args := "name > ?", []any{string(after)}
+	if f.TypeName != "" {
+		where, args = "type_name = ? AND "+where, append([]any{f.TypeName}, args...)
+	}
 	var list []*registry.Thing
 	err := s.db.read(ctx, func(q querier) error {
 		var err error
-		list, err = collect(q, scanThing, query, append(args, limit)...)
+		list, err = collect(q, scanThing, "SELECT name, id, type_name, version, created_ms, updated_ms FROM things WHERE "+where+
+			" ORDER BY name LIMIT ?", append(args, limit)...)
 		if err != nil {
 			return err
 		}
@@ -146,9 +146,27 @@ func (s *RegistryStore) AttachThing(ctx context.Context, a registry.Attachment) 
 		if err := certificateMustExist(x, a.Principal); err != nil {
 			return err
 		}
+		// Two are enough to see whether any is another than the one asked for.
+		have, err := principalThings(x, a.Principal, "", 2)
+		if err != nil {
+			return err
+		}
+		for i := range have {
+			if have[i].Thing != a.Thing && (have[i].Type == registry.ExclusiveThing || a.Type == registry.ExclusiveThing) {
+				return iot.Errorf(iot.KindInvalid, "thing", "The principal is attached to thing %s: an exclusive attachment must be the only one of its principal", have[i].Thing)
+			}
+		}
+		typ := a.Type
+		if typ == "" {
+			typ = registry.NonExclusiveThing
+		}
 		n, err := affected(x.exec(`INSERT INTO thing_principals (thing_name, principal, incarnation, type, attached_ms)
 			VALUES (?, ?, ?, ?, ?) ON CONFLICT (thing_name, principal) DO NOTHING`,
-			string(a.Thing), string(a.Principal), a.Incarnation, string(a.Type), a.AttachedAt.UnixMilli()))
+			string(a.Thing), string(a.Principal), a.Incarnation, string(typ), a.AttachedAt.UnixMilli()))
+		if err == nil && n == 0 && a.Type != "" {
+			n, err = affected(x.exec("UPDATE thing_principals SET type = ? WHERE thing_name = ? AND principal = ? AND type <> ?",
+				string(typ), string(a.Thing), string(a.Principal), string(typ)))
+		}
 		if n > 0 {
 			x.changed(iot.ChangePrincipal, string(a.Principal))
 		}
@@ -254,7 +272,11 @@ func readAttributes(q querier, t *registry.Thing) error {
 
 func insertAttributes(x *tx, t *registry.Thing) error {
 	for name, value := range t.Attributes {
-		if _, err := x.exec("INSERT INTO thing_attributes (thing_name, name, value) VALUES (?, ?, ?)", string(t.Name), name, value); err != nil {
+		var number any // NULL for what is none
+		if n, ok := registry.ParseNumber(value); ok {
+			number = n
+		}
+		if _, err := x.exec("INSERT INTO thing_attributes (thing_name, name, value, number) VALUES (?, ?, ?, ?)", string(t.Name), name, value, number); err != nil {
 			return err
 		}
 	}
@@ -387,6 +409,10 @@ func resourceMustExist(q querier, resource string) error {
 	switch typ {
 	case "thing":
 		return mustExist(q, missing, "SELECT count(*) FROM things WHERE name = ?", name)
+	case "thingtype":
+		return mustExist(q, missing, "SELECT count(*) FROM thing_types WHERE name = ?", name)
+	case "thinggroup":
+		return mustExist(q, missing, "SELECT count(*) FROM thing_groups WHERE name = ?", name)
 	case "cert":
 		return mustExist(q, missing, "SELECT count(*) FROM certificates WHERE id = ?", name)
 	case "cacert":

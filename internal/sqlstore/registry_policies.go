@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
@@ -220,7 +221,7 @@ func (s *RegistryStore) AttachPolicy(ctx context.Context, name iot.PolicyName, t
 		if err := policyMustExist(x, name); err != nil {
 			return err
 		}
-		if err := certificateMustExist(x, target); err != nil {
+		if err := targetMustExist(x, target); err != nil {
 			return err
 		}
 		n, err := affected(x.exec(`INSERT INTO iot_policy_targets (policy_name, target, attached_ms) VALUES (?, ?, ?)
@@ -228,13 +229,13 @@ func (s *RegistryStore) AttachPolicy(ctx context.Context, name iot.PolicyName, t
 		if err != nil || n == 0 {
 			return err
 		}
-		x.changed(iot.ChangePrincipal, string(target))
+		targetChanged(x, target)
 		var attached int
 		if err := x.queryRow("SELECT count(*) FROM iot_policy_targets WHERE target = ?", string(target)).Scan(&attached); err != nil {
 			return err
 		}
 		if attached > limit {
-			return iot.Errorf(iot.KindLimit, "policy", "The maximum number of policies that can be attached to a principal is %d", limit)
+			return iot.Errorf(iot.KindLimit, "policy", "The maximum number of policies that can be attached to %s is %d", target, limit)
 		}
 		return nil
 	})
@@ -248,17 +249,38 @@ func (s *RegistryStore) DetachPolicy(ctx context.Context, name iot.PolicyName, t
 		}
 		n, err := affected(x.exec("DELETE FROM iot_policy_targets WHERE policy_name = ? AND target = ?", string(name), string(target)))
 		if n > 0 {
-			x.changed(iot.ChangePrincipal, string(target))
+			targetChanged(x, target)
 		}
 		return err
 	})
 }
 
-// AttachedPolicies lists the policies of a certificate, which must exist.
+// groupOf returns the group that a target is the ARN of.
+func groupOf(target iot.ARN) (iot.ThingGroupName, bool) {
+	_, name, ok := strings.Cut(string(target), ":thinggroup/")
+	return iot.ThingGroupName(name), ok
+}
+
+func targetMustExist(q querier, target iot.ARN) error {
+	if g, ok := groupOf(target); ok {
+		return groupMustExist(q, g)
+	}
+	return certificateMustExist(q, target)
+}
+
+func targetChanged(x *tx, target iot.ARN) {
+	if g, ok := groupOf(target); ok {
+		x.changed(iot.ChangeThingGroup, string(g))
+		return
+	}
+	x.changed(iot.ChangePrincipal, string(target))
+}
+
+// AttachedPolicies lists the policies of a target, which must exist.
 func (s *RegistryStore) AttachedPolicies(ctx context.Context, target iot.ARN, after iot.PolicyName, limit int) ([]iot.PolicyName, error) {
 	var list []iot.PolicyName
 	err := s.db.read(ctx, func(q querier) error {
-		err := certificateMustExist(q, target)
+		err := targetMustExist(q, target)
 		if err != nil {
 			return err
 		}

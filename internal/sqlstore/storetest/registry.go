@@ -23,6 +23,13 @@ func RunRegistry(t *testing.T, open Opener) {
 	t.Helper()
 	t.Run("things", func(t *testing.T) { t.Parallel(); things(t, open) })
 	t.Run("thing listings", func(t *testing.T) { t.Parallel(); thingListings(t, open) })
+	t.Run("thing types", func(t *testing.T) { t.Parallel(); thingTypes(t, open) })
+	t.Run("thing groups", func(t *testing.T) { t.Parallel(); thingGroups(t, open) })
+	t.Run("memberships", func(t *testing.T) { t.Parallel(); memberships(t, open) })
+	t.Run("exclusive attachments", func(t *testing.T) { t.Parallel(); exclusiveAttachments(t, open) })
+	t.Run("searches", func(t *testing.T) { t.Parallel(); searches(t, open) })
+	t.Run("index configurations", func(t *testing.T) { t.Parallel(); indexConfigurations(t, open) })
+	t.Run("event configurations", func(t *testing.T) { t.Parallel(); eventConfigurations(t, open) })
 	t.Run("attachments", func(t *testing.T) { t.Parallel(); attachments(t, open) })
 	t.Run("policies", func(t *testing.T) { t.Parallel(); policies(t, open) })
 	t.Run("policy targets", func(t *testing.T) { t.Parallel(); policyTargets(t, open) })
@@ -100,6 +107,9 @@ func thingListings(t *testing.T, open Opener) {
 	t.Helper()
 	s := open(t, nil).Registry()
 	ctx := t.Context()
+	if _, err := s.CreateThingType(ctx, registry.ThingType{Name: "pump", ID: "i", Searchable: []string{"n"}, CreatedAt: day()}, nil); err != nil {
+		t.Fatal(err)
+	}
 	for i := range 10 {
 		x := newThing(fmt.Sprintf("t%d", i), map[string]string{"site": fmt.Sprintf("s%d", i%2), "n": fmt.Sprint(i)})
 		if i == 7 {
@@ -115,14 +125,16 @@ func thingListings(t *testing.T, open Opener) {
 		limit int
 		want  []string
 	}{
-		"all of a page":    {limit: 3, want: []string{"t0", "t1", "t2"}},
-		"after":            {after: "t7", limit: 9, want: []string{"t8", "t9"}},
-		"attribute name":   {f: registry.ThingFilter{AttributeName: "site"}, after: "t7", limit: 9, want: []string{"t8", "t9"}},
-		"attribute value":  {f: registry.ThingFilter{AttributeName: "site", AttributeValue: "s1"}, limit: 3, want: []string{"t1", "t3", "t5"}},
-		"attribute prefix": {f: registry.ThingFilter{AttributeName: "site", AttributeValue: "s", Prefix: true}, limit: 2, want: []string{"t0", "t1"}},
-		"no such value":    {f: registry.ThingFilter{AttributeName: "site", AttributeValue: "S1"}, limit: 3},
-		"type":             {f: registry.ThingFilter{TypeName: "pump"}, limit: 3, want: []string{"t7"}},
-		"type and value":   {f: registry.ThingFilter{TypeName: "pump", AttributeName: "n", AttributeValue: "6"}, limit: 3},
+		"all of a page":     {limit: 3, want: []string{"t0", "t1", "t2"}},
+		"after":             {after: "t7", limit: 9, want: []string{"t8", "t9"}},
+		"attribute name":    {f: registry.ThingFilter{AttributeName: "site"}, after: "t7", limit: 9, want: []string{"t8", "t9"}},
+		"attribute value":   {f: registry.ThingFilter{AttributeName: "site", AttributeValue: "s1"}, limit: 3, want: []string{"t1", "t3", "t5"}},
+		"attribute prefix":  {f: registry.ThingFilter{AttributeName: "site", AttributeValue: "s", Prefix: true}, limit: 2, want: []string{"t0", "t1"}},
+		"no such value":     {f: registry.ThingFilter{AttributeName: "site", AttributeValue: "S1"}, limit: 3},
+		"type":              {f: registry.ThingFilter{TypeName: "pump"}, limit: 3, want: []string{"t7"}},
+		"typed, searchable": {f: registry.ThingFilter{AttributeName: "n", AttributeValue: "7"}, limit: 3, want: []string{"t7"}},
+		"typed, not so":     {f: registry.ThingFilter{AttributeName: "site", AttributeValue: "s1"}, after: "t5", limit: 3, want: []string{"t9"}},
+		"type and value":    {f: registry.ThingFilter{TypeName: "pump", AttributeName: "n", AttributeValue: "6"}, limit: 3},
 	} {
 		list, err := s.Things(ctx, c.f, c.after, c.limit)
 		var got []string
