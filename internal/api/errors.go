@@ -59,6 +59,8 @@ func iotErrors(t errorCodes) {
 	} {
 		t[errorKey{"iot", kind, ""}] = code
 	}
+	t[errorKey{"iot", iot.KindInvalid, "query"}] = errorCode{code: "InvalidQueryException", status: 400}
+	t[errorKey{"iot", iot.KindState, "index"}] = errorCode{code: "IndexNotReadyException", status: 400}
 	t[errorKey{"iot", iot.KindInvalid, "certificate-validation"}] = errorCode{code: "CertificateValidationException", status: 400}
 	t[errorKey{"iot", iot.KindInvalid, "registration-code"}] = errorCode{code: "RegistrationCodeValidationException", status: 400}
 	t[errorKey{"iot", iot.KindConflict, "certificate-conflict"}] = errorCode{code: "CertificateConflictException", status: 409}

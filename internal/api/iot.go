@@ -24,7 +24,7 @@ type DeviceEndpoint struct {
 func IoT(reg *registry.Registry, certs *pki.Certificates, aliases *sts.RoleAliases, endpoint func() DeviceEndpoint) Service {
 	r := &iotRows{registry: reg, certs: certs, aliases: aliases, endpoint: endpoint}
 	s := Service{Name: "iot"}
-	for _, rows := range [][]Operation{r.things(), r.principals(), r.principalRows(), r.certificates(), r.caCertificates(), r.policies(), r.policyTargets(), r.roleAliases(), r.others()} {
+	for _, rows := range [][]Operation{r.things(), r.thingTypes(), r.thingGroups(), r.groupMembers(), r.events(), r.index(), r.authorizations(), r.principals(), r.principalRows(), r.certificates(), r.caCertificates(), r.policies(), r.policyTargets(), r.roleAliases(), r.others()} {
 		s.Operations = append(s.Operations, rows...)
 	}
 	for i := range s.Operations {
@@ -115,6 +115,10 @@ func (r *iotRows) addTagKeys(o *Operation) {
 		k := &iotTagKeys{call: c, registry: r.registry, resource: resource(c, in)}
 		switch in := in.(type) {
 		case *iotmodel.CreatePolicyInput:
+			k.request = tagsOf(in.Tags)
+		case *iotmodel.CreateThingTypeInput:
+			k.request = tagsOf(in.Tags)
+		case *iotmodel.CreateThingGroupInput:
 			k.request = tagsOf(in.Tags)
 		case *iotmodel.RegisterCACertificateInput:
 			k.request = tagsOf(in.Tags)

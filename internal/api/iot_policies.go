@@ -152,10 +152,8 @@ func (r *iotRows) detachPolicy(ctx context.Context, _ *Call, in *iotmodel.Detach
 	return nil, r.registry.DetachPolicy(ctx, deref(in.PolicyName), deref(in.Target))
 }
 
-// listAttachedPolicies answers the same with and without recursive: a
-// certificate's own policies are all that it has.
 func (r *iotRows) listAttachedPolicies(ctx context.Context, _ *Call, in *iotmodel.ListAttachedPoliciesInput) (*iotmodel.ListAttachedPoliciesOutput, error) {
-	names, next, err := r.registry.AttachedPolicies(ctx, deref(in.Target), pageOf(in.PageSize, in.Marker))
+	names, next, err := r.registry.AttachedPolicies(ctx, deref(in.Target), deref(in.Recursive), pageOf(in.PageSize, in.Marker))
 	if err != nil {
 		return nil, err
 	}

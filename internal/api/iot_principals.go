@@ -77,15 +77,24 @@ func attachmentType(s *string) (registry.AttachmentType, error) {
 }
 
 func (r *iotRows) attachPrincipalPolicy(ctx context.Context, _ *Call, in *iotmodel.AttachPrincipalPolicyInput) (*iotmodel.AttachPrincipalPolicyOutput, error) {
+	if err := r.registry.CheckPrincipal(deref(in.Principal)); err != nil {
+		return nil, err
+	}
 	return nil, r.registry.AttachPolicy(ctx, deref(in.PolicyName), deref(in.Principal))
 }
 
 func (r *iotRows) detachPrincipalPolicy(ctx context.Context, _ *Call, in *iotmodel.DetachPrincipalPolicyInput) (*iotmodel.DetachPrincipalPolicyOutput, error) {
+	if err := r.registry.CheckPrincipal(deref(in.Principal)); err != nil {
+		return nil, err
+	}
 	return nil, r.registry.DetachPolicy(ctx, deref(in.PolicyName), deref(in.Principal))
 }
 
 func (r *iotRows) listPrincipalPolicies(ctx context.Context, _ *Call, in *iotmodel.ListPrincipalPoliciesInput) (*iotmodel.ListPrincipalPoliciesOutput, error) {
-	names, next, err := r.registry.AttachedPolicies(ctx, deref(in.Principal), pageOf(in.PageSize, in.Marker))
+	if err := r.registry.CheckPrincipal(deref(in.Principal)); err != nil {
+		return nil, err
+	}
+	names, next, err := r.registry.AttachedPolicies(ctx, deref(in.Principal), false, pageOf(in.PageSize, in.Marker))
 	if err != nil {
 		return nil, err
 	}
@@ -97,36 +106,31 @@ func (r *iotRows) listPolicyPrincipals(ctx context.Context, _ *Call, in *iotmode
 	if err != nil {
 		return nil, err
 	}
-	out := &iotmodel.ListPolicyPrincipalsOutput{Principals: make([]string, len(list)), NextMarker: optional(next)}
-	for i := range list {
-		out.Principals[i] = string(list[i])
+	out := &iotmodel.ListPolicyPrincipalsOutput{Principals: make([]string, 0, len(list)), NextMarker: optional(next)}
+	for _, arn := range list {
+		if r.registry.CheckPrincipal(string(arn)) == nil { // groups are none
+			out.Principals = append(out.Principals, string(arn))
+		}
 	}
 	return out, nil
 }
 
-// getEffectivePolicies answers what decides about a certificate today; a
-// thing adds nothing while there are no groups, but must exist.
+// getEffectivePolicies answers what decides about a certificate as a thing.
 func (r *iotRows) getEffectivePolicies(ctx context.Context, _ *Call, in *iotmodel.GetEffectivePoliciesInput) (*iotmodel.GetEffectivePoliciesOutput, error) {
 	if in.CognitoIdentityPoolId != nil {
 		return nil, iot.Errorf(iot.KindNotBuilt, "principal", "GetEffectivePolicies for Cognito identity pools is not built yet")
 	}
-	if in.ThingName != nil {
-		if _, err := r.registry.Thing(ctx, *in.ThingName); err != nil {
-			return nil, err
-		}
+	if in.Principal == nil && in.ThingName == nil {
+		return nil, iot.Errorf(iot.KindInvalid, "principal", "Either principal or thingName must be given")
 	}
-	names, _, err := r.registry.AttachedPolicies(ctx, deref(in.Principal), registry.Page{})
+	list, err := r.registry.EffectivePolicies(ctx, deref(in.Principal), deref(in.ThingName))
 	if err != nil {
 		return nil, err
 	}
-	out := &iotmodel.GetEffectivePoliciesOutput{EffectivePolicies: make([]iotmodel.EffectivePolicy, len(names))}
-	for i, n := range names {
-		_, v, err := r.registry.Policy(ctx, string(n))
-		if err != nil {
-			return nil, err
-		}
+	out := &iotmodel.GetEffectivePoliciesOutput{EffectivePolicies: make([]iotmodel.EffectivePolicy, len(list))}
+	for i := range list {
 		out.EffectivePolicies[i] = iotmodel.EffectivePolicy{
-			PolicyName: new(string(n)), PolicyArn: new(string(r.registry.PolicyARN(n))), PolicyDocument: &v.Document,
+			PolicyName: new(string(list[i].Name)), PolicyArn: new(string(r.registry.PolicyARN(list[i].Name))), PolicyDocument: &list[i].Document,
 		}
 	}
 	return out, nil

@@ -101,7 +101,7 @@ func newIoTServer(t *testing.T) *iotServer {
 	keys := pki.NewKeyPool(1, time.Hour, rand.Reader)
 	store := db.Registry()
 	s := &iotServer{users: callers{"root": {Root: true}}, tags: failingTags{TagStore: store}}
-	reg = registry.New(registry.Config{Things: store, Policies: store, Tags: &s.tags, Account: iotAccount, Region: "us-east-1", Now: time.Now, Rand: rand.Reader})
+	reg = registry.New(registry.Config{Things: store, Policies: store, Tags: &s.tags, Types: store, Groups: store, Events: store, Index: store, Account: iotAccount, Region: "us-east-1", Now: time.Now, Rand: rand.Reader})
 	certs = pki.New(pki.Config{Store: db.Certificates(), CAs: db.Certificates(), Authority: authority, Keys: keys, Account: iotAccount, Region: "us-east-1", Now: time.Now, Rand: rand.Reader})
 	aliases = sts.NewRoleAliases(iotAccount, "us-east-1", db.STS(), time.Now)
 	s.certs = certs
@@ -288,8 +288,8 @@ func TestIoTCertificatesAndAttachments(t *testing.T) {
 	must[*iot.DeletePolicyOutput](t)(c.DeletePolicy(ctx, &iot.DeletePolicyInput{PolicyName: pol}))
 	_, err = c.AttachThingPrincipal(ctx, &iot.AttachThingPrincipalInput{ThingName: thing, Principal: aws.String("x")})
 	wantError(t, "principal", err, 400, "InvalidRequestException")
-	_, err = c.AttachThingPrincipal(ctx, &iot.AttachThingPrincipalInput{ThingName: thing, Principal: made.CertificateArn, ThingPrincipalType: types.ThingPrincipalTypeExclusiveThing})
-	wantError(t, "exclusive", err, 501, "NotImplemented")
+	_, err = c.AttachThingPrincipal(ctx, &iot.AttachThingPrincipalInput{ThingName: thing, Principal: made.CertificateArn, ThingPrincipalType: "X"})
+	wantError(t, "attachment type", err, 400, "InvalidRequestException")
 }
 
 // TestIoTOldPolicyOperations runs the names that AttachPolicy and its kin had before.

@@ -135,7 +135,7 @@ func (e *Explainer) explainThing(ctx context.Context, c *Call, in *ExplainInput)
 		}
 		keys.Thing, keys.NoThing = principal.ForClient(keys.ClientID)
 	}
-	x := principal.Policies.Explain(&policy.Request{
+	x := principal.PoliciesFor(keys.Thing).Explain(&policy.Request{
 		Action: in.Action, Resource: in.Resource, Principal: policy.Principal{Account: string(c.Account), ARN: string(arn)},
 		Keys: imagine(in.Context, keys),
 	})

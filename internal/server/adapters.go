@@ -81,5 +81,5 @@ func (d devices) Policies(ctx context.Context, dev sts.Device, thing string, now
 		Certificate: c.Facts, SourceIP: dev.SourceIP, SourceVPCE: dev.SourceVPCE, Now: now,
 		Thing: p.Thing(thing), NoThing: "the request has no x-amzn-iot-thingname header",
 	}
-	return p.Policies, k, nil
+	return p.PoliciesFor(k.Thing), k, nil
 }

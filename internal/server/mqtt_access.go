@@ -65,10 +65,11 @@ func (a *mqttAccess) Principal(ctx context.Context, peer *broker.Peer, clientID 
 	if err != nil {
 		return nil, err
 	}
-	c := &certPrincipal{access: a, peer: peer, clientID: clientID, cert: cert, principal: p, noThing: "the request has no MQTT client ID"}
+	c := &certPrincipal{access: a, peer: peer, clientID: clientID, cert: cert, noThing: "the request has no MQTT client ID"}
 	if clientID != "" {
 		c.thing, c.noThing = p.ForClient(clientID)
 	}
+	c.policies = p.PoliciesFor(c.thing)
 	return c, nil
 }
 
@@ -194,13 +195,13 @@ func source(p *broker.Peer) string {
 // certPrincipal is a device. One hangs on every connection: it is small, and
 // what it points to is shared.
 type certPrincipal struct {
-	access    *mqttAccess
-	peer      *broker.Peer
-	cert      *pki.Certificate
-	principal *registry.Principal
-	thing     *registry.AttachedThing // nil for none
-	noThing   string                  // why
-	clientID  string
+	access   *mqttAccess
+	peer     *broker.Peer
+	cert     *pki.Certificate
+	policies policy.Set
+	thing    *registry.AttachedThing // nil for none
+	noThing  string                  // why
+	clientID string
 }
 
 // ID implements broker.Principal.
@@ -229,7 +230,7 @@ func (c *certPrincipal) Decide(r *broker.Request) broker.Verdict {
 	}
 	q := c.ask(r, now)
 	defer c.access.answered(q)
-	allowed := c.principal.Policies.Evaluate(&q.request).Allowed()
+	allowed := c.policies.Evaluate(&q.request).Allowed()
 	return broker.Verdict{Allowed: allowed, Lasting: !q.timed && lasting(c.cert.NotAfter, now)}
 }
 
@@ -241,7 +242,7 @@ func (c *certPrincipal) Deny(r *broker.Request, reason string) {
 	}
 	if reason == "" {
 		q := c.ask(r, now)
-		reason = c.principal.Policies.Explain(&q.request).String()
+		reason = c.policies.Explain(&q.request).String()
 		c.access.answered(q)
 	}
 	thing, _ := c.Thing()

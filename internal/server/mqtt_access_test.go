@@ -306,6 +306,29 @@ func TestChangesAreSeenByTheNextPrincipal(t *testing.T) {
 	w.decides(peer, []decision{{"c", broker.Publish, "t", nil, no}})
 }
 
+// TestTypesInPolicies: the type of a thing is a variable, and a change of it is
+// in force when its call has returned.
+func TestTypesInPolicies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	d := w.enrol("pump", `
+		{"Effect":"Allow","Action":"iot:Publish","Resource":"arn:aws:iot:eu-west-1:123456789012:topic/${iot:Connection.Thing.ThingTypeName}"},
+		{"Effect":"Allow","Action":"iot:Receive","Resource":"*","Condition":{"StringEquals":{"iot:Connection.Thing.ThingTypeName":"valve"}}}`)
+	for _, n := range []string{"pump", "valve"} {
+		_, err := w.things.CreateThingType(t.Context(), n, registry.ThingTypeProperties{}, nil)
+		w.ok(err)
+	}
+	w.attach(d, "a", nil)
+	peer := &broker.Peer{Certificate: d.id}
+	w.decides(peer, []decision{{"a", broker.Publish, "pump", nil, no}, {"a", broker.Receive, "x", nil, no}})
+	w.ok(w.things.UpdateThing(t.Context(), "a", registry.ThingUpdate{TypeName: "pump"}))
+	w.decides(peer, []decision{{"a", broker.Publish, "pump", nil, yes}, {"a", broker.Publish, "valve", nil, no}, {"b", broker.Publish, "pump", nil, no}, {"a", broker.Receive, "x", nil, no}})
+	w.ok(w.things.UpdateThing(t.Context(), "a", registry.ThingUpdate{TypeName: "valve"}))
+	w.decides(peer, []decision{{"a", broker.Publish, "pump", nil, no}, {"a", broker.Publish, "valve", nil, yes}, {"a", broker.Receive, "x", nil, yes}})
+	w.ok(w.things.UpdateThing(t.Context(), "a", registry.ThingUpdate{RemoveType: true}))
+	w.decides(peer, []decision{{"a", broker.Publish, "valve", nil, no}})
+}
+
 func TestDenialsAreExplained(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

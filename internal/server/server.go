@@ -164,6 +164,7 @@ func (s *Server) openRooms(ctx context.Context) (*rooms, error) {
 	s.stop(func() error { pool.Close(); return nil })
 	r.things = registry.New(registry.Config{
 		Things: s.db.Registry(), Policies: s.db.Registry(), Tags: s.db.Registry(),
+		Types: s.db.Registry(), Groups: s.db.Registry(), Events: s.db.Registry(), Index: s.db.Registry(), Publish: s.publishEvent, Online: s.online,
 		Account: s.account, Region: region, Now: o.Now, Rand: o.Rand,
 	})
 	r.certificates = pki.New(pki.Config{
@@ -262,15 +263,21 @@ func (s *Server) openBroker(ctx context.Context, r *rooms) error {
 		return err
 	}
 	s.stop(store.Close)
+	if err := r.things.ClearConnectivity(ctx); err != nil { // a full disk must not keep it from starting
+		o.Logger.LogAttrs(ctx, slog.LevelError, "who was connected before is still said to be", slog.Any("error", err))
+	}
+	came := newPresence(r.things.SetConnectivity, o.Logger)
 	s.broker, err = broker.New(ctx, broker.Config{
 		Profile: profile, Limits: limits, Access: s.access, Store: store,
-		Observer: figures, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
+		Observer: figures, Logger: o.Logger, Now: o.Now, Rand: o.Rand, Presence: came.take,
 		Taps: append(s.uploadTaps(), broker.Tap{Filters: uploads.DoorFilters(), Take: s.askDesk, Wait: true}),
 	})
 	if err != nil {
 		return err
 	}
 	s.stop(s.broker.Close)
+	go came.run(context.WithoutCancel(ctx))
+	s.stop(came.Close)
 	s.attach = func(c net.Conn, a broker.Attachment) {
 		s.admission.bound(context.WithoutCancel(ctx), &a.Peer)
 		s.broker.Attach(tlsConn(c), a)

@@ -21,7 +21,7 @@ var service = awsapi.Service{
 var operations = []awsapi.Operation{
 	{Name: "AcceptCertificateTransfer", Method: "PATCH", URI: "/accept-certificate-transfer/{certificateId}", Status: 200},
 	{Name: "AddThingToBillingGroup", Method: "PUT", URI: "/billing-groups/addThingToBillingGroup", Status: 200},
-	{Name: "AddThingToThingGroup", Method: "PUT", URI: "/thing-groups/addThingToThingGroup", Status: 200},
+	{Name: "AddThingToThingGroup", Method: "PUT", URI: "/thing-groups/addThingToThingGroup", Status: 200, Built: true, Input: shapeAddThingToThingGroupRequest, Output: shapeAddThingToThingGroupResponse},
 	{Name: "AssociateSbomWithPackageVersion", Method: "PUT", URI: "/packages/{packageName}/versions/{versionName}/sbom", Status: 200},
 	{Name: "AssociateTargetsWithJob", Method: "POST", URI: "/jobs/{jobId}/targets", Status: 200},
 	{Name: "AttachPolicy", Method: "PUT", URI: "/target-policies/{policyName}", Status: 200, Built: true, Input: shapeAttachPolicyRequest},
@@ -64,8 +64,8 @@ var operations = []awsapi.Operation{
 	{Name: "CreateSecurityProfile", Method: "POST", URI: "/security-profiles/{securityProfileName}", Status: 200},
 	{Name: "CreateStream", Method: "POST", URI: "/streams/{streamId}", Status: 200},
 	{Name: "CreateThing", Method: "POST", URI: "/things/{thingName}", Status: 200, Built: true, Input: shapeCreateThingRequest, Output: shapeCreateThingResponse},
-	{Name: "CreateThingGroup", Method: "POST", URI: "/thing-groups/{thingGroupName}", Status: 200},
-	{Name: "CreateThingType", Method: "POST", URI: "/thing-types/{thingTypeName}", Status: 200},
+	{Name: "CreateThingGroup", Method: "POST", URI: "/thing-groups/{thingGroupName}", Status: 200, Built: true, Input: shapeCreateThingGroupRequest, Output: shapeCreateThingGroupResponse},
+	{Name: "CreateThingType", Method: "POST", URI: "/thing-types/{thingTypeName}", Status: 200, Built: true, Input: shapeCreateThingTypeRequest, Output: shapeCreateThingTypeResponse},
 	{Name: "CreateTopicRule", Method: "POST", URI: "/rules/{ruleName}", Status: 200},
 	{Name: "CreateTopicRuleDestination", Method: "POST", URI: "/destinations", Status: 200},
 	{Name: "DeleteAccountAuditConfiguration", Method: "DELETE", URI: "/audit/configuration", Status: 200},
@@ -99,12 +99,12 @@ var operations = []awsapi.Operation{
 	{Name: "DeleteSecurityProfile", Method: "DELETE", URI: "/security-profiles/{securityProfileName}", Status: 200},
 	{Name: "DeleteStream", Method: "DELETE", URI: "/streams/{streamId}", Status: 200},
 	{Name: "DeleteThing", Method: "DELETE", URI: "/things/{thingName}", Status: 200, Built: true, Input: shapeDeleteThingRequest, Output: shapeDeleteThingResponse},
-	{Name: "DeleteThingGroup", Method: "DELETE", URI: "/thing-groups/{thingGroupName}", Status: 200},
-	{Name: "DeleteThingType", Method: "DELETE", URI: "/thing-types/{thingTypeName}", Status: 200},
+	{Name: "DeleteThingGroup", Method: "DELETE", URI: "/thing-groups/{thingGroupName}", Status: 200, Built: true, Input: shapeDeleteThingGroupRequest, Output: shapeDeleteThingGroupResponse},
+	{Name: "DeleteThingType", Method: "DELETE", URI: "/thing-types/{thingTypeName}", Status: 200, Built: true, Input: shapeDeleteThingTypeRequest, Output: shapeDeleteThingTypeResponse},
 	{Name: "DeleteTopicRule", Method: "DELETE", URI: "/rules/{ruleName}", Status: 200},
 	{Name: "DeleteTopicRuleDestination", Method: "DELETE", URI: "/destinations/{arn+}", Status: 200},
 	{Name: "DeleteV2LoggingLevel", Method: "DELETE", URI: "/v2LoggingLevel", Status: 200},
-	{Name: "DeprecateThingType", Method: "POST", URI: "/thing-types/{thingTypeName}/deprecate", Status: 200},
+	{Name: "DeprecateThingType", Method: "POST", URI: "/thing-types/{thingTypeName}/deprecate", Status: 200, Built: true, Input: shapeDeprecateThingTypeRequest, Output: shapeDeprecateThingTypeResponse},
 	{Name: "DescribeAccountAuditConfiguration", Method: "GET", URI: "/audit/configuration", Status: 200},
 	{Name: "DescribeAuditFinding", Method: "GET", URI: "/audit/findings/{findingId}", Status: 200},
 	{Name: "DescribeAuditMitigationActionsTask", Method: "GET", URI: "/audit/mitigationactions/tasks/{taskId}", Status: 200},
@@ -122,9 +122,9 @@ var operations = []awsapi.Operation{
 	{Name: "DescribeDomainConfiguration", Method: "GET", URI: "/domainConfigurations/{domainConfigurationName}", Status: 200},
 	{Name: "DescribeEncryptionConfiguration", Method: "GET", URI: "/encryption-configuration", Status: 200},
 	{Name: "DescribeEndpoint", Method: "GET", URI: "/endpoint", Status: 200, Built: true, Input: shapeDescribeEndpointRequest, Output: shapeDescribeEndpointResponse},
-	{Name: "DescribeEventConfigurations", Method: "GET", URI: "/event-configurations", Status: 200},
+	{Name: "DescribeEventConfigurations", Method: "GET", URI: "/event-configurations", Status: 200, Built: true, Input: shapeDescribeEventConfigurationsRequest, Output: shapeDescribeEventConfigurationsResponse},
 	{Name: "DescribeFleetMetric", Method: "GET", URI: "/fleet-metric/{metricName}", Status: 200},
-	{Name: "DescribeIndex", Method: "GET", URI: "/indices/{indexName}", Status: 200},
+	{Name: "DescribeIndex", Method: "GET", URI: "/indices/{indexName}", Status: 200, Built: true, Input: shapeDescribeIndexRequest, Output: shapeDescribeIndexResponse},
 	{Name: "DescribeJob", Method: "GET", URI: "/jobs/{jobId}", Status: 200},
 	{Name: "DescribeJobExecution", Method: "GET", URI: "/things/{thingName}/jobs/{jobId}", Status: 200},
 	{Name: "DescribeJobTemplate", Method: "GET", URI: "/job-templates/{jobTemplateId}", Status: 200},
@@ -137,9 +137,9 @@ var operations = []awsapi.Operation{
 	{Name: "DescribeSecurityProfile", Method: "GET", URI: "/security-profiles/{securityProfileName}", Status: 200},
 	{Name: "DescribeStream", Method: "GET", URI: "/streams/{streamId}", Status: 200},
 	{Name: "DescribeThing", Method: "GET", URI: "/things/{thingName}", Status: 200, Built: true, Input: shapeDescribeThingRequest, Output: shapeDescribeThingResponse},
-	{Name: "DescribeThingGroup", Method: "GET", URI: "/thing-groups/{thingGroupName}", Status: 200},
+	{Name: "DescribeThingGroup", Method: "GET", URI: "/thing-groups/{thingGroupName}", Status: 200, Built: true, Input: shapeDescribeThingGroupRequest, Output: shapeDescribeThingGroupResponse},
 	{Name: "DescribeThingRegistrationTask", Method: "GET", URI: "/thing-registration-tasks/{taskId}", Status: 200},
-	{Name: "DescribeThingType", Method: "GET", URI: "/thing-types/{thingTypeName}", Status: 200},
+	{Name: "DescribeThingType", Method: "GET", URI: "/thing-types/{thingTypeName}", Status: 200, Built: true, Input: shapeDescribeThingTypeRequest, Output: shapeDescribeThingTypeResponse},
 	{Name: "DetachPolicy", Method: "POST", URI: "/target-policies/{policyName}", Status: 200, Built: true, Input: shapeDetachPolicyRequest},
 	{Name: "DetachPrincipalPolicy", Method: "DELETE", URI: "/principal-policies/{policyName}", Status: 200, Built: true, Input: shapeDetachPrincipalPolicyRequest},
 	{Name: "DetachSecurityProfile", Method: "DELETE", URI: "/security-profiles/{securityProfileName}/targets", Status: 200},
@@ -153,7 +153,7 @@ var operations = []awsapi.Operation{
 	{Name: "GetCommand", Method: "GET", URI: "/commands/{commandId}", Status: 200},
 	{Name: "GetCommandExecution", Method: "GET", URI: "/command-executions/{executionId}", Status: 200},
 	{Name: "GetEffectivePolicies", Method: "POST", URI: "/effective-policies", Status: 200, Built: true, Input: shapeGetEffectivePoliciesRequest, Output: shapeGetEffectivePoliciesResponse},
-	{Name: "GetIndexingConfiguration", Method: "GET", URI: "/indexing/config", Status: 200},
+	{Name: "GetIndexingConfiguration", Method: "GET", URI: "/indexing/config", Status: 200, Built: true, Input: shapeGetIndexingConfigurationRequest, Output: shapeGetIndexingConfigurationResponse},
 	{Name: "GetJobDocument", Method: "GET", URI: "/jobs/{jobId}/job-document", Status: 200},
 	{Name: "GetLoggingOptions", Method: "GET", URI: "/loggingOptions", Status: 200},
 	{Name: "GetOTAUpdate", Method: "GET", URI: "/otaUpdates/{otaUpdateId}", Status: 200},
@@ -190,7 +190,7 @@ var operations = []awsapi.Operation{
 	{Name: "ListDimensions", Method: "GET", URI: "/dimensions", Status: 200},
 	{Name: "ListDomainConfigurations", Method: "GET", URI: "/domainConfigurations", Status: 200},
 	{Name: "ListFleetMetrics", Method: "GET", URI: "/fleet-metrics", Status: 200},
-	{Name: "ListIndices", Method: "GET", URI: "/indices", Status: 200},
+	{Name: "ListIndices", Method: "GET", URI: "/indices", Status: 200, Built: true, Input: shapeListIndicesRequest, Output: shapeListIndicesResponse},
 	{Name: "ListJobExecutionsForJob", Method: "GET", URI: "/jobs/{jobId}/things", Status: 200},
 	{Name: "ListJobExecutionsForThing", Method: "GET", URI: "/things/{thingName}/jobs", Status: 200},
 	{Name: "ListJobTemplates", Method: "GET", URI: "/job-templates", Status: 200},
@@ -220,16 +220,16 @@ var operations = []awsapi.Operation{
 	{Name: "ListTagsForResource", Method: "GET", URI: "/tags", Status: 200, Built: true, Input: shapeListTagsForResourceRequest, Output: shapeListTagsForResourceResponse},
 	{Name: "ListTargetsForPolicy", Method: "POST", URI: "/policy-targets/{policyName}", Status: 200, Built: true, Input: shapeListTargetsForPolicyRequest, Output: shapeListTargetsForPolicyResponse},
 	{Name: "ListTargetsForSecurityProfile", Method: "GET", URI: "/security-profiles/{securityProfileName}/targets", Status: 200},
-	{Name: "ListThingGroups", Method: "GET", URI: "/thing-groups", Status: 200},
-	{Name: "ListThingGroupsForThing", Method: "GET", URI: "/things/{thingName}/thing-groups", Status: 200},
+	{Name: "ListThingGroups", Method: "GET", URI: "/thing-groups", Status: 200, Built: true, Input: shapeListThingGroupsRequest, Output: shapeListThingGroupsResponse},
+	{Name: "ListThingGroupsForThing", Method: "GET", URI: "/things/{thingName}/thing-groups", Status: 200, Built: true, Input: shapeListThingGroupsForThingRequest, Output: shapeListThingGroupsForThingResponse},
 	{Name: "ListThingPrincipals", Method: "GET", URI: "/things/{thingName}/principals", Status: 200, Built: true, Input: shapeListThingPrincipalsRequest, Output: shapeListThingPrincipalsResponse},
 	{Name: "ListThingPrincipalsV2", Method: "GET", URI: "/things/{thingName}/principals-v2", Status: 200, Built: true, Input: shapeListThingPrincipalsV2Request, Output: shapeListThingPrincipalsV2Response},
 	{Name: "ListThingRegistrationTaskReports", Method: "GET", URI: "/thing-registration-tasks/{taskId}/reports", Status: 200},
 	{Name: "ListThingRegistrationTasks", Method: "GET", URI: "/thing-registration-tasks", Status: 200},
-	{Name: "ListThingTypes", Method: "GET", URI: "/thing-types", Status: 200},
+	{Name: "ListThingTypes", Method: "GET", URI: "/thing-types", Status: 200, Built: true, Input: shapeListThingTypesRequest, Output: shapeListThingTypesResponse},
 	{Name: "ListThings", Method: "GET", URI: "/things", Status: 200, Built: true, Input: shapeListThingsRequest, Output: shapeListThingsResponse},
 	{Name: "ListThingsInBillingGroup", Method: "GET", URI: "/billing-groups/{billingGroupName}/things", Status: 200},
-	{Name: "ListThingsInThingGroup", Method: "GET", URI: "/thing-groups/{thingGroupName}/things", Status: 200},
+	{Name: "ListThingsInThingGroup", Method: "GET", URI: "/thing-groups/{thingGroupName}/things", Status: 200, Built: true, Input: shapeListThingsInThingGroupRequest, Output: shapeListThingsInThingGroupResponse},
 	{Name: "ListTopicRuleDestinations", Method: "GET", URI: "/destinations", Status: 200},
 	{Name: "ListTopicRules", Method: "GET", URI: "/rules", Status: 200},
 	{Name: "ListV2LoggingLevels", Method: "GET", URI: "/v2LoggingLevel", Status: 200},
@@ -241,9 +241,9 @@ var operations = []awsapi.Operation{
 	{Name: "RegisterThing", Method: "POST", URI: "/things", Status: 200},
 	{Name: "RejectCertificateTransfer", Method: "PATCH", URI: "/reject-certificate-transfer/{certificateId}", Status: 200},
 	{Name: "RemoveThingFromBillingGroup", Method: "PUT", URI: "/billing-groups/removeThingFromBillingGroup", Status: 200},
-	{Name: "RemoveThingFromThingGroup", Method: "PUT", URI: "/thing-groups/removeThingFromThingGroup", Status: 200},
+	{Name: "RemoveThingFromThingGroup", Method: "PUT", URI: "/thing-groups/removeThingFromThingGroup", Status: 200, Built: true, Input: shapeRemoveThingFromThingGroupRequest, Output: shapeRemoveThingFromThingGroupResponse},
 	{Name: "ReplaceTopicRule", Method: "PATCH", URI: "/rules/{ruleName}", Status: 200},
-	{Name: "SearchIndex", Method: "POST", URI: "/indices/search", Status: 200},
+	{Name: "SearchIndex", Method: "POST", URI: "/indices/search", Status: 200, Built: true, Input: shapeSearchIndexRequest, Output: shapeSearchIndexResponse},
 	{Name: "SetDefaultAuthorizer", Method: "POST", URI: "/default-authorizer", Status: 200},
 	{Name: "SetDefaultPolicyVersion", Method: "PATCH", URI: "/policies/{policyName}/version/{policyVersionId}", Status: 200, Built: true, Input: shapeSetDefaultPolicyVersionRequest},
 	{Name: "SetLoggingOptions", Method: "POST", URI: "/loggingOptions", Status: 200},
@@ -255,7 +255,7 @@ var operations = []awsapi.Operation{
 	{Name: "StartThingRegistrationTask", Method: "POST", URI: "/thing-registration-tasks", Status: 200},
 	{Name: "StopThingRegistrationTask", Method: "PUT", URI: "/thing-registration-tasks/{taskId}/cancel", Status: 200},
 	{Name: "TagResource", Method: "POST", URI: "/tags", Status: 200, Built: true, Input: shapeTagResourceRequest, Output: shapeTagResourceResponse},
-	{Name: "TestAuthorization", Method: "POST", URI: "/test-authorization", Status: 200},
+	{Name: "TestAuthorization", Method: "POST", URI: "/test-authorization", Status: 200, Built: true, Input: shapeTestAuthorizationRequest, Output: shapeTestAuthorizationResponse},
 	{Name: "TestInvokeAuthorizer", Method: "POST", URI: "/authorizer/{authorizerName}/test", Status: 200},
 	{Name: "TransferCertificate", Method: "PATCH", URI: "/transfer-certificate/{certificateId}", Status: 200},
 	{Name: "UntagResource", Method: "POST", URI: "/untag", Status: 200, Built: true, Input: shapeUntagResourceRequest, Output: shapeUntagResourceResponse},
@@ -272,9 +272,9 @@ var operations = []awsapi.Operation{
 	{Name: "UpdateDomainConfiguration", Method: "PUT", URI: "/domainConfigurations/{domainConfigurationName}", Status: 200},
 	{Name: "UpdateDynamicThingGroup", Method: "PATCH", URI: "/dynamic-thing-groups/{thingGroupName}", Status: 200},
 	{Name: "UpdateEncryptionConfiguration", Method: "PATCH", URI: "/encryption-configuration", Status: 200},
-	{Name: "UpdateEventConfigurations", Method: "PATCH", URI: "/event-configurations", Status: 200},
+	{Name: "UpdateEventConfigurations", Method: "PATCH", URI: "/event-configurations", Status: 200, Built: true, Input: shapeUpdateEventConfigurationsRequest, Output: shapeUpdateEventConfigurationsResponse},
 	{Name: "UpdateFleetMetric", Method: "PATCH", URI: "/fleet-metric/{metricName}", Status: 200},
-	{Name: "UpdateIndexingConfiguration", Method: "POST", URI: "/indexing/config", Status: 200},
+	{Name: "UpdateIndexingConfiguration", Method: "POST", URI: "/indexing/config", Status: 200, Built: true, Input: shapeUpdateIndexingConfigurationRequest, Output: shapeUpdateIndexingConfigurationResponse},
 	{Name: "UpdateJob", Method: "PATCH", URI: "/jobs/{jobId}", Status: 200},
 	{Name: "UpdateMitigationAction", Method: "PATCH", URI: "/mitigationactions/actions/{actionName}", Status: 200},
 	{Name: "UpdatePackage", Method: "PATCH", URI: "/packages/{packageName}", Status: 200},
@@ -286,9 +286,9 @@ var operations = []awsapi.Operation{
 	{Name: "UpdateSecurityProfile", Method: "PATCH", URI: "/security-profiles/{securityProfileName}", Status: 200},
 	{Name: "UpdateStream", Method: "PUT", URI: "/streams/{streamId}", Status: 200},
 	{Name: "UpdateThing", Method: "PATCH", URI: "/things/{thingName}", Status: 200, Built: true, Input: shapeUpdateThingRequest, Output: shapeUpdateThingResponse},
-	{Name: "UpdateThingGroup", Method: "PATCH", URI: "/thing-groups/{thingGroupName}", Status: 200},
-	{Name: "UpdateThingGroupsForThing", Method: "PUT", URI: "/thing-groups/updateThingGroupsForThing", Status: 200},
-	{Name: "UpdateThingType", Method: "PATCH", URI: "/thing-types/{thingTypeName}", Status: 200},
+	{Name: "UpdateThingGroup", Method: "PATCH", URI: "/thing-groups/{thingGroupName}", Status: 200, Built: true, Input: shapeUpdateThingGroupRequest, Output: shapeUpdateThingGroupResponse},
+	{Name: "UpdateThingGroupsForThing", Method: "PUT", URI: "/thing-groups/updateThingGroupsForThing", Status: 200, Built: true, Input: shapeUpdateThingGroupsForThingRequest, Output: shapeUpdateThingGroupsForThingResponse},
+	{Name: "UpdateThingType", Method: "PATCH", URI: "/thing-types/{thingTypeName}", Status: 200, Built: true, Input: shapeUpdateThingTypeRequest, Output: shapeUpdateThingTypeResponse},
 	{Name: "UpdateTopicRuleDestination", Method: "PATCH", URI: "/destinations", Status: 200},
 	{Name: "ValidateSecurityProfileBehaviors", Method: "POST", URI: "/security-profile-behaviors/validate", Status: 200},
 }
@@ -331,7 +331,11 @@ var exceptions = []awsapi.Exception{
 
 const (
 	_ awsapi.ShapeID = iota
+	shapeActionType
+	shapeAddThingToThingGroupRequest
+	shapeAddThingToThingGroupResponse
 	shapeAllowAutoRegistration
+	shapeAllowed
 	shapeAscendingOrder
 	shapeAttachPolicyRequest
 	shapeAttachPrincipalPolicyRequest
@@ -341,9 +345,15 @@ const (
 	shapeAttributePayload
 	shapeAttributeValue
 	shapeAttributes
+	shapeAuthDecision
+	shapeAuthInfo
+	shapeAuthInfos
+	shapeAuthResult
+	shapeAuthResults
 	shapeAutoRegistrationStatus
 	shapeAwsAccountId
 	shapeBillingGroupName
+	shapeBoolean
 	shapeCACertificate
 	shapeCACertificateDescription
 	shapeCACertificateStatus
@@ -360,6 +370,9 @@ const (
 	shapeCertificates
 	shapeClientId
 	shapeCognitoIdentityPoolId
+	shapeConfiguration
+	shapeConnectionAttributeName
+	shapeConnectivityTimestamp
 	shapeCreateCertificateFromCsrRequest
 	shapeCreateCertificateFromCsrResponse
 	shapeCreateKeysAndCertificateRequest
@@ -370,8 +383,13 @@ const (
 	shapeCreatePolicyVersionResponse
 	shapeCreateRoleAliasRequest
 	shapeCreateRoleAliasResponse
+	shapeCreateThingGroupRequest
+	shapeCreateThingGroupResponse
 	shapeCreateThingRequest
 	shapeCreateThingResponse
+	shapeCreateThingTypeRequest
+	shapeCreateThingTypeResponse
+	shapeCreationDate
 	shapeCredentialDurationSeconds
 	shapeCustomerVersion
 	shapeDateType
@@ -384,39 +402,79 @@ const (
 	shapeDeleteRegistrationCodeResponse
 	shapeDeleteRoleAliasRequest
 	shapeDeleteRoleAliasResponse
+	shapeDeleteThingGroupRequest
+	shapeDeleteThingGroupResponse
 	shapeDeleteThingRequest
 	shapeDeleteThingResponse
+	shapeDeleteThingTypeRequest
+	shapeDeleteThingTypeResponse
+	shapeDenied
+	shapeDeprecateThingTypeRequest
+	shapeDeprecateThingTypeResponse
+	shapeDeprecationDate
 	shapeDescribeCACertificateRequest
 	shapeDescribeCACertificateResponse
 	shapeDescribeCertificateRequest
 	shapeDescribeCertificateResponse
 	shapeDescribeEndpointRequest
 	shapeDescribeEndpointResponse
+	shapeDescribeEventConfigurationsRequest
+	shapeDescribeEventConfigurationsResponse
+	shapeDescribeIndexRequest
+	shapeDescribeIndexResponse
 	shapeDescribeRoleAliasRequest
 	shapeDescribeRoleAliasResponse
+	shapeDescribeThingGroupRequest
+	shapeDescribeThingGroupResponse
 	shapeDescribeThingRequest
 	shapeDescribeThingResponse
+	shapeDescribeThingTypeRequest
+	shapeDescribeThingTypeResponse
 	shapeDetachPolicyRequest
 	shapeDetachPrincipalPolicyRequest
 	shapeDetachThingPrincipalRequest
 	shapeDetachThingPrincipalResponse
+	shapeDeviceDefenderIndexingMode
+	shapeDisconnectReason
+	shapeDynamicGroupStatus
 	shapeEffectivePolicies
 	shapeEffectivePolicy
+	shapeEnabled
 	shapeEndpointAddress
 	shapeEndpointType
+	shapeEventConfigurations
+	shapeEventType
+	shapeExplicitDeny
+	shapeField
+	shapeFieldName
+	shapeFieldType
+	shapeFields
 	shapeFlag
 	shapeForceDelete
 	shapeGenerationId
+	shapeGeoLocationTarget
+	shapeGeoLocationsFilter
 	shapeGetEffectivePoliciesRequest
 	shapeGetEffectivePoliciesResponse
+	shapeGetIndexingConfigurationRequest
+	shapeGetIndexingConfigurationResponse
 	shapeGetPolicyRequest
 	shapeGetPolicyResponse
 	shapeGetPolicyVersionRequest
 	shapeGetPolicyVersionResponse
 	shapeGetRegistrationCodeRequest
 	shapeGetRegistrationCodeResponse
+	shapeGroupNameAndArn
+	shapeImplicitDeny
+	shapeIndexName
+	shapeIndexNamesList
+	shapeIndexSchema
+	shapeIndexStatus
+	shapeIndexingFilter
 	shapeIsDefaultVersion
+	shapeJsonDocument
 	shapeKeyPair
+	shapeLastModifiedDate
 	shapeListAttachedPoliciesRequest
 	shapeListAttachedPoliciesResponse
 	shapeListCACertificatesRequest
@@ -425,6 +483,8 @@ const (
 	shapeListCertificatesByCAResponse
 	shapeListCertificatesRequest
 	shapeListCertificatesResponse
+	shapeListIndicesRequest
+	shapeListIndicesResponse
 	shapeListPoliciesRequest
 	shapeListPoliciesResponse
 	shapeListPolicyPrincipalsRequest
@@ -443,22 +503,37 @@ const (
 	shapeListTagsForResourceResponse
 	shapeListTargetsForPolicyRequest
 	shapeListTargetsForPolicyResponse
+	shapeListThingGroupsForThingRequest
+	shapeListThingGroupsForThingResponse
+	shapeListThingGroupsRequest
+	shapeListThingGroupsResponse
 	shapeListThingPrincipalsRequest
 	shapeListThingPrincipalsResponse
 	shapeListThingPrincipalsV2Request
 	shapeListThingPrincipalsV2Response
+	shapeListThingTypesRequest
+	shapeListThingTypesResponse
+	shapeListThingsInThingGroupRequest
+	shapeListThingsInThingGroupResponse
 	shapeListThingsRequest
 	shapeListThingsResponse
 	shapeMarker
 	shapeMessage
+	shapeMissingContextValue
+	shapeMissingContextValues
+	shapeMqtt5Configuration
+	shapeNamedShadowIndexingMode
+	shapeNamedShadowNamesFilter
 	shapeNextToken
 	shapeOptionalVersion
+	shapeOverrideDynamicGroups
 	shapePageSize
 	shapePolicies
 	shapePolicy
 	shapePolicyArn
 	shapePolicyDocument
 	shapePolicyName
+	shapePolicyNames
 	shapePolicyTarget
 	shapePolicyTargets
 	shapePolicyVersion
@@ -470,8 +545,14 @@ const (
 	shapePrincipalThingObjects
 	shapePrincipals
 	shapePrivateKey
+	shapePropagatingAttribute
+	shapePropagatingAttributeList
 	shapePublicKey
+	shapeQueryMaxResults
+	shapeQueryString
+	shapeQueryVersion
 	shapeRecursive
+	shapeRecursiveWithoutDefault
 	shapeRegisterCACertificateRequest
 	shapeRegisterCACertificateResponse
 	shapeRegisterCertificateRequest
@@ -482,17 +563,26 @@ const (
 	shapeRegistrationConfig
 	shapeRegistryMaxResults
 	shapeRemoveAutoRegistration
+	shapeRemoveThingFromThingGroupRequest
+	shapeRemoveThingFromThingGroupResponse
 	shapeRemoveThingType
+	shapeResource
 	shapeResourceArn
+	shapeResources
 	shapeRoleAlias
 	shapeRoleAliasArn
 	shapeRoleAliasDescription
 	shapeRoleAliases
 	shapeRoleArn
+	shapeSearchIndexRequest
+	shapeSearchIndexResponse
+	shapeSearchQueryMaxResults
+	shapeSearchableAttributes
 	shapeSetAsActive
 	shapeSetAsActiveFlag
 	shapeSetAsDefault
 	shapeSetDefaultPolicyVersionRequest
+	shapeShadowName
 	shapeTag
 	shapeTagKey
 	shapeTagKeyList
@@ -500,35 +590,89 @@ const (
 	shapeTagResourceRequest
 	shapeTagResourceResponse
 	shapeTagValue
+	shapeTargetFieldName
+	shapeTargetFieldOrder
 	shapeTemplateBody
 	shapeTemplateName
+	shapeTestAuthorizationRequest
+	shapeTestAuthorizationResponse
 	shapeThingArn
 	shapeThingAttribute
 	shapeThingAttributeList
+	shapeThingConnectivity
+	shapeThingConnectivityIndexingMode
+	shapeThingDocument
+	shapeThingDocumentList
+	shapeThingGroupArn
+	shapeThingGroupDescription
+	shapeThingGroupDocument
+	shapeThingGroupDocumentList
+	shapeThingGroupId
+	shapeThingGroupIndexingConfiguration
+	shapeThingGroupIndexingMode
+	shapeThingGroupList
+	shapeThingGroupMetadata
+	shapeThingGroupName
+	shapeThingGroupNameAndArnList
+	shapeThingGroupNameList
+	shapeThingGroupProperties
 	shapeThingId
+	shapeThingIndexingConfiguration
+	shapeThingIndexingMode
 	shapeThingName
 	shapeThingNameList
 	shapeThingPrincipalObject
 	shapeThingPrincipalObjects
 	shapeThingPrincipalType
+	shapeThingTypeArn
+	shapeThingTypeDefinition
+	shapeThingTypeDescription
+	shapeThingTypeId
+	shapeThingTypeList
+	shapeThingTypeMetadata
 	shapeThingTypeName
+	shapeThingTypeProperties
 	shapeTransferData
+	shapeUndoDeprecate
 	shapeUntagResourceRequest
 	shapeUntagResourceResponse
 	shapeUpdateCACertificateRequest
 	shapeUpdateCertificateRequest
+	shapeUpdateEventConfigurationsRequest
+	shapeUpdateEventConfigurationsResponse
+	shapeUpdateIndexingConfigurationRequest
+	shapeUpdateIndexingConfigurationResponse
 	shapeUpdateRoleAliasRequest
 	shapeUpdateRoleAliasResponse
+	shapeUpdateThingGroupRequest
+	shapeUpdateThingGroupResponse
+	shapeUpdateThingGroupsForThingRequest
+	shapeUpdateThingGroupsForThingResponse
 	shapeUpdateThingRequest
 	shapeUpdateThingResponse
+	shapeUpdateThingTypeRequest
+	shapeUpdateThingTypeResponse
+	shapeUserPropertyKeyName
 	shapeVersion
 	shapeUsePrefixAttributeValue
 )
 
 var shapes = []awsapi.Shape{
 	{Type: awsapi.Structure},
-	shapeAllowAutoRegistration: {Name: "AllowAutoRegistration", Type: awsapi.Boolean},
-	shapeAscendingOrder:        {Name: "AscendingOrder", Type: awsapi.Boolean},
+	shapeActionType: {Name: "ActionType", Type: awsapi.String, Enum: []string{"PUBLISH", "SUBSCRIBE", "RECEIVE", "CONNECT"}},
+	shapeAddThingToThingGroupRequest: {Name: "AddThingToThingGroupRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingGroupName", Field: "ThingGroupName", Shape: shapeThingGroupName},
+		{Name: "thingGroupArn", Field: "ThingGroupArn", Shape: shapeThingGroupArn},
+		{Name: "thingName", Field: "ThingName", Shape: shapeThingName},
+		{Name: "thingArn", Field: "ThingArn", Shape: shapeThingArn},
+		{Name: "overrideDynamicGroups", Field: "OverrideDynamicGroups", Shape: shapeOverrideDynamicGroups},
+	}},
+	shapeAddThingToThingGroupResponse: {Name: "AddThingToThingGroupResponse", Type: awsapi.Structure},
+	shapeAllowAutoRegistration:        {Name: "AllowAutoRegistration", Type: awsapi.Boolean},
+	shapeAllowed: {Name: "Allowed", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "policies", Field: "Policies", Shape: shapePolicies},
+	}},
+	shapeAscendingOrder: {Name: "AscendingOrder", Type: awsapi.Boolean},
 	shapeAttachPolicyRequest: {Name: "AttachPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "policyName", Field: "PolicyName", Shape: shapePolicyName, Location: awsapi.URI, Required: true},
 		{Name: "target", Field: "Target", Shape: shapePolicyTarget, Required: true},
@@ -548,11 +692,26 @@ var shapes = []awsapi.Shape{
 		{Name: "attributes", Field: "Attributes", Shape: shapeAttributes},
 		{Name: "merge", Field: "Merge", Shape: shapeFlag},
 	}},
-	shapeAttributeValue:         {Name: "AttributeValue", Type: awsapi.String, HasMax: true, Max: 800, Pattern: `[a-zA-Z0-9_.,@/:#=\[\]-]*`},
-	shapeAttributes:             {Name: "Attributes", Type: awsapi.Map, Key: awsapi.Ref{Shape: shapeAttributeName}, Elem: awsapi.Ref{Shape: shapeAttributeValue}},
+	shapeAttributeValue: {Name: "AttributeValue", Type: awsapi.String, HasMax: true, Max: 800, Pattern: `[a-zA-Z0-9_.,@/:#=\[\]-]*`},
+	shapeAttributes:     {Name: "Attributes", Type: awsapi.Map, Key: awsapi.Ref{Shape: shapeAttributeName}, Elem: awsapi.Ref{Shape: shapeAttributeValue}},
+	shapeAuthDecision:   {Name: "AuthDecision", Type: awsapi.String, Enum: []string{"ALLOWED", "EXPLICIT_DENY", "IMPLICIT_DENY"}},
+	shapeAuthInfo: {Name: "AuthInfo", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "actionType", Field: "ActionType", Shape: shapeActionType},
+		{Name: "resources", Field: "Resources", Shape: shapeResources, Required: true},
+	}},
+	shapeAuthInfos: {Name: "AuthInfos", Type: awsapi.List, HasMin: true, Min: 1, HasMax: true, Max: 10, Elem: awsapi.Ref{Shape: shapeAuthInfo}},
+	shapeAuthResult: {Name: "AuthResult", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "authInfo", Field: "AuthInfo", Shape: shapeAuthInfo},
+		{Name: "allowed", Field: "Allowed", Shape: shapeAllowed},
+		{Name: "denied", Field: "Denied", Shape: shapeDenied},
+		{Name: "authDecision", Field: "AuthDecision", Shape: shapeAuthDecision},
+		{Name: "missingContextValues", Field: "MissingContextValues", Shape: shapeMissingContextValues},
+	}},
+	shapeAuthResults:            {Name: "AuthResults", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeAuthResult}},
 	shapeAutoRegistrationStatus: {Name: "AutoRegistrationStatus", Type: awsapi.String, Enum: []string{"ENABLE", "DISABLE"}},
 	shapeAwsAccountId:           {Name: "AwsAccountId", Type: awsapi.String, HasMin: true, Min: 12, HasMax: true, Max: 12, Pattern: "[0-9]+"},
 	shapeBillingGroupName:       {Name: "BillingGroupName", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: "[a-zA-Z0-9:_-]+"},
+	shapeBoolean:                {Name: "Boolean", Type: awsapi.Boolean},
 	shapeCACertificate: {Name: "CACertificate", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "certificateArn", Field: "CertificateArn", Shape: shapeCertificateArn},
 		{Name: "certificateId", Field: "CertificateId", Shape: shapeCertificateId},
@@ -611,6 +770,11 @@ var shapes = []awsapi.Shape{
 	shapeCertificates:          {Name: "Certificates", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeCertificate}},
 	shapeClientId:              {Name: "ClientId", Type: awsapi.String},
 	shapeCognitoIdentityPoolId: {Name: "CognitoIdentityPoolId", Type: awsapi.String},
+	shapeConfiguration: {Name: "Configuration", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "Enabled", Field: "Enabled", Shape: shapeEnabled},
+	}},
+	shapeConnectionAttributeName: {Name: "ConnectionAttributeName", Type: awsapi.String, HasMax: true, Max: 128, Pattern: "[a-zA-Z0-9:.]+"},
+	shapeConnectivityTimestamp:   {Name: "ConnectivityTimestamp", Type: awsapi.Long},
 	shapeCreateCertificateFromCsrRequest: {Name: "CreateCertificateFromCsrRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "certificateSigningRequest", Field: "CertificateSigningRequest", Shape: shapeCertificateSigningRequest, Required: true},
 		{Name: "setAsActive", Field: "SetAsActive", Shape: shapeSetAsActive, Location: awsapi.Querystring},
@@ -661,6 +825,17 @@ var shapes = []awsapi.Shape{
 		{Name: "roleAlias", Field: "RoleAlias", Shape: shapeRoleAlias},
 		{Name: "roleAliasArn", Field: "RoleAliasArn", Shape: shapeRoleAliasArn},
 	}},
+	shapeCreateThingGroupRequest: {Name: "CreateThingGroupRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingGroupName", Field: "ThingGroupName", Shape: shapeThingGroupName, Location: awsapi.URI, Required: true},
+		{Name: "parentGroupName", Field: "ParentGroupName", Shape: shapeThingGroupName},
+		{Name: "thingGroupProperties", Field: "ThingGroupProperties", Shape: shapeThingGroupProperties},
+		{Name: "tags", Field: "Tags", Shape: shapeTagList},
+	}},
+	shapeCreateThingGroupResponse: {Name: "CreateThingGroupResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingGroupName", Field: "ThingGroupName", Shape: shapeThingGroupName},
+		{Name: "thingGroupArn", Field: "ThingGroupArn", Shape: shapeThingGroupArn},
+		{Name: "thingGroupId", Field: "ThingGroupId", Shape: shapeThingGroupId},
+	}},
 	shapeCreateThingRequest: {Name: "CreateThingRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "thingName", Field: "ThingName", Shape: shapeThingName, Location: awsapi.URI, Required: true},
 		{Name: "thingTypeName", Field: "ThingTypeName", Shape: shapeThingTypeName},
@@ -672,6 +847,17 @@ var shapes = []awsapi.Shape{
 		{Name: "thingArn", Field: "ThingArn", Shape: shapeThingArn},
 		{Name: "thingId", Field: "ThingId", Shape: shapeThingId},
 	}},
+	shapeCreateThingTypeRequest: {Name: "CreateThingTypeRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingTypeName", Field: "ThingTypeName", Shape: shapeThingTypeName, Location: awsapi.URI, Required: true},
+		{Name: "thingTypeProperties", Field: "ThingTypeProperties", Shape: shapeThingTypeProperties},
+		{Name: "tags", Field: "Tags", Shape: shapeTagList},
+	}},
+	shapeCreateThingTypeResponse: {Name: "CreateThingTypeResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingTypeName", Field: "ThingTypeName", Shape: shapeThingTypeName},
+		{Name: "thingTypeArn", Field: "ThingTypeArn", Shape: shapeThingTypeArn},
+		{Name: "thingTypeId", Field: "ThingTypeId", Shape: shapeThingTypeId},
+	}},
+	shapeCreationDate:              {Name: "CreationDate", Type: awsapi.Timestamp},
 	shapeCredentialDurationSeconds: {Name: "CredentialDurationSeconds", Type: awsapi.Integer, HasMin: true, Min: 900, HasMax: true, Max: 43200},
 	shapeCustomerVersion:           {Name: "CustomerVersion", Type: awsapi.Integer, HasMin: true, Min: 1},
 	shapeDateType:                  {Name: "DateType", Type: awsapi.Timestamp},
@@ -696,11 +882,30 @@ var shapes = []awsapi.Shape{
 		{Name: "roleAlias", Field: "RoleAlias", Shape: shapeRoleAlias, Location: awsapi.URI, Required: true},
 	}},
 	shapeDeleteRoleAliasResponse: {Name: "DeleteRoleAliasResponse", Type: awsapi.Structure},
+	shapeDeleteThingGroupRequest: {Name: "DeleteThingGroupRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingGroupName", Field: "ThingGroupName", Shape: shapeThingGroupName, Location: awsapi.URI, Required: true},
+		{Name: "expectedVersion", Field: "ExpectedVersion", Shape: shapeOptionalVersion, Location: awsapi.Querystring},
+	}},
+	shapeDeleteThingGroupResponse: {Name: "DeleteThingGroupResponse", Type: awsapi.Structure},
 	shapeDeleteThingRequest: {Name: "DeleteThingRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "thingName", Field: "ThingName", Shape: shapeThingName, Location: awsapi.URI, Required: true},
 		{Name: "expectedVersion", Field: "ExpectedVersion", Shape: shapeOptionalVersion, Location: awsapi.Querystring},
 	}},
 	shapeDeleteThingResponse: {Name: "DeleteThingResponse", Type: awsapi.Structure},
+	shapeDeleteThingTypeRequest: {Name: "DeleteThingTypeRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingTypeName", Field: "ThingTypeName", Shape: shapeThingTypeName, Location: awsapi.URI, Required: true},
+	}},
+	shapeDeleteThingTypeResponse: {Name: "DeleteThingTypeResponse", Type: awsapi.Structure},
+	shapeDenied: {Name: "Denied", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "implicitDeny", Field: "ImplicitDeny", Shape: shapeImplicitDeny},
+		{Name: "explicitDeny", Field: "ExplicitDeny", Shape: shapeExplicitDeny},
+	}},
+	shapeDeprecateThingTypeRequest: {Name: "DeprecateThingTypeRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingTypeName", Field: "ThingTypeName", Shape: shapeThingTypeName, Location: awsapi.URI, Required: true},
+		{Name: "undoDeprecate", Field: "UndoDeprecate", Shape: shapeUndoDeprecate},
+	}},
+	shapeDeprecateThingTypeResponse: {Name: "DeprecateThingTypeResponse", Type: awsapi.Structure},
+	shapeDeprecationDate:            {Name: "DeprecationDate", Type: awsapi.Timestamp},
 	shapeDescribeCACertificateRequest: {Name: "DescribeCACertificateRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "certificateId", Field: "CertificateId", Shape: shapeCertificateId, Location: awsapi.URI, LocationName: "caCertificateId", Required: true},
 	}},
@@ -720,11 +925,40 @@ var shapes = []awsapi.Shape{
 	shapeDescribeEndpointResponse: {Name: "DescribeEndpointResponse", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "endpointAddress", Field: "EndpointAddress", Shape: shapeEndpointAddress},
 	}},
+	shapeDescribeEventConfigurationsRequest: {Name: "DescribeEventConfigurationsRequest", Type: awsapi.Structure},
+	shapeDescribeEventConfigurationsResponse: {Name: "DescribeEventConfigurationsResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "eventConfigurations", Field: "EventConfigurations", Shape: shapeEventConfigurations},
+		{Name: "creationDate", Field: "CreationDate", Shape: shapeCreationDate},
+		{Name: "lastModifiedDate", Field: "LastModifiedDate", Shape: shapeLastModifiedDate},
+	}},
+	shapeDescribeIndexRequest: {Name: "DescribeIndexRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "indexName", Field: "IndexName", Shape: shapeIndexName, Location: awsapi.URI, Required: true},
+	}},
+	shapeDescribeIndexResponse: {Name: "DescribeIndexResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "indexName", Field: "IndexName", Shape: shapeIndexName},
+		{Name: "indexStatus", Field: "IndexStatus", Shape: shapeIndexStatus},
+		{Name: "schema", Field: "Schema", Shape: shapeIndexSchema},
+	}},
 	shapeDescribeRoleAliasRequest: {Name: "DescribeRoleAliasRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "roleAlias", Field: "RoleAlias", Shape: shapeRoleAlias, Location: awsapi.URI, Required: true},
 	}},
 	shapeDescribeRoleAliasResponse: {Name: "DescribeRoleAliasResponse", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "roleAliasDescription", Field: "RoleAliasDescription", Shape: shapeRoleAliasDescription},
+	}},
+	shapeDescribeThingGroupRequest: {Name: "DescribeThingGroupRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingGroupName", Field: "ThingGroupName", Shape: shapeThingGroupName, Location: awsapi.URI, Required: true},
+	}},
+	shapeDescribeThingGroupResponse: {Name: "DescribeThingGroupResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingGroupName", Field: "ThingGroupName", Shape: shapeThingGroupName},
+		{Name: "thingGroupId", Field: "ThingGroupId", Shape: shapeThingGroupId},
+		{Name: "thingGroupArn", Field: "ThingGroupArn", Shape: shapeThingGroupArn},
+		{Name: "version", Field: "Version", Shape: shapeVersion},
+		{Name: "thingGroupProperties", Field: "ThingGroupProperties", Shape: shapeThingGroupProperties},
+		{Name: "thingGroupMetadata", Field: "ThingGroupMetadata", Shape: shapeThingGroupMetadata},
+		{Name: "indexName", Field: "IndexName", Shape: shapeIndexName},
+		{Name: "queryString", Field: "QueryString", Shape: shapeQueryString},
+		{Name: "queryVersion", Field: "QueryVersion", Shape: shapeQueryVersion},
+		{Name: "status", Field: "Status", Shape: shapeDynamicGroupStatus},
 	}},
 	shapeDescribeThingRequest: {Name: "DescribeThingRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "thingName", Field: "ThingName", Shape: shapeThingName, Location: awsapi.URI, Required: true},
@@ -739,6 +973,16 @@ var shapes = []awsapi.Shape{
 		{Name: "version", Field: "Version", Shape: shapeVersion},
 		{Name: "billingGroupName", Field: "BillingGroupName", Shape: shapeBillingGroupName},
 	}},
+	shapeDescribeThingTypeRequest: {Name: "DescribeThingTypeRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingTypeName", Field: "ThingTypeName", Shape: shapeThingTypeName, Location: awsapi.URI, Required: true},
+	}},
+	shapeDescribeThingTypeResponse: {Name: "DescribeThingTypeResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingTypeName", Field: "ThingTypeName", Shape: shapeThingTypeName},
+		{Name: "thingTypeId", Field: "ThingTypeId", Shape: shapeThingTypeId},
+		{Name: "thingTypeArn", Field: "ThingTypeArn", Shape: shapeThingTypeArn},
+		{Name: "thingTypeProperties", Field: "ThingTypeProperties", Shape: shapeThingTypeProperties},
+		{Name: "thingTypeMetadata", Field: "ThingTypeMetadata", Shape: shapeThingTypeMetadata},
+	}},
 	shapeDetachPolicyRequest: {Name: "DetachPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "policyName", Field: "PolicyName", Shape: shapePolicyName, Location: awsapi.URI, Required: true},
 		{Name: "target", Field: "Target", Shape: shapePolicyTarget, Required: true},
@@ -752,17 +996,38 @@ var shapes = []awsapi.Shape{
 		{Name: "principal", Field: "Principal", Shape: shapePrincipal, Location: awsapi.Header, LocationName: "x-amzn-principal", Required: true},
 	}},
 	shapeDetachThingPrincipalResponse: {Name: "DetachThingPrincipalResponse", Type: awsapi.Structure},
+	shapeDeviceDefenderIndexingMode:   {Name: "DeviceDefenderIndexingMode", Type: awsapi.String, Enum: []string{"OFF", "VIOLATIONS"}},
+	shapeDisconnectReason:             {Name: "DisconnectReason", Type: awsapi.String},
+	shapeDynamicGroupStatus:           {Name: "DynamicGroupStatus", Type: awsapi.String, Enum: []string{"ACTIVE", "BUILDING", "REBUILDING"}},
 	shapeEffectivePolicies:            {Name: "EffectivePolicies", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeEffectivePolicy}},
 	shapeEffectivePolicy: {Name: "EffectivePolicy", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "policyName", Field: "PolicyName", Shape: shapePolicyName},
 		{Name: "policyArn", Field: "PolicyArn", Shape: shapePolicyArn},
 		{Name: "policyDocument", Field: "PolicyDocument", Shape: shapePolicyDocument},
 	}},
-	shapeEndpointAddress: {Name: "EndpointAddress", Type: awsapi.String},
-	shapeEndpointType:    {Name: "EndpointType", Type: awsapi.String, HasMax: true, Max: 128, Pattern: `[\s\S]*`},
-	shapeFlag:            {Name: "Flag", Type: awsapi.Boolean},
-	shapeForceDelete:     {Name: "ForceDelete", Type: awsapi.Boolean},
-	shapeGenerationId:    {Name: "GenerationId", Type: awsapi.String},
+	shapeEnabled:             {Name: "Enabled", Type: awsapi.Boolean},
+	shapeEndpointAddress:     {Name: "EndpointAddress", Type: awsapi.String},
+	shapeEndpointType:        {Name: "EndpointType", Type: awsapi.String, HasMax: true, Max: 128, Pattern: `[\s\S]*`},
+	shapeEventConfigurations: {Name: "EventConfigurations", Type: awsapi.Map, Key: awsapi.Ref{Shape: shapeEventType}, Elem: awsapi.Ref{Shape: shapeConfiguration}},
+	shapeEventType:           {Name: "EventType", Type: awsapi.String, Enum: []string{"THING", "THING_GROUP", "THING_TYPE", "THING_GROUP_MEMBERSHIP", "THING_GROUP_HIERARCHY", "THING_TYPE_ASSOCIATION", "JOB", "JOB_EXECUTION", "POLICY", "CERTIFICATE", "CA_CERTIFICATE"}},
+	shapeExplicitDeny: {Name: "ExplicitDeny", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "policies", Field: "Policies", Shape: shapePolicies},
+	}},
+	shapeField: {Name: "Field", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "name", Field: "Name", Shape: shapeFieldName},
+		{Name: "type", Field: "Type", Shape: shapeFieldType},
+	}},
+	shapeFieldName:    {Name: "FieldName", Type: awsapi.String},
+	shapeFieldType:    {Name: "FieldType", Type: awsapi.String, Enum: []string{"Number", "String", "Boolean"}},
+	shapeFields:       {Name: "Fields", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeField}},
+	shapeFlag:         {Name: "Flag", Type: awsapi.Boolean},
+	shapeForceDelete:  {Name: "ForceDelete", Type: awsapi.Boolean},
+	shapeGenerationId: {Name: "GenerationId", Type: awsapi.String},
+	shapeGeoLocationTarget: {Name: "GeoLocationTarget", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "name", Field: "Name", Shape: shapeTargetFieldName},
+		{Name: "order", Field: "Order", Shape: shapeTargetFieldOrder},
+	}},
+	shapeGeoLocationsFilter: {Name: "GeoLocationsFilter", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeGeoLocationTarget}},
 	shapeGetEffectivePoliciesRequest: {Name: "GetEffectivePoliciesRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "principal", Field: "Principal", Shape: shapePrincipal},
 		{Name: "cognitoIdentityPoolId", Field: "CognitoIdentityPoolId", Shape: shapeCognitoIdentityPoolId},
@@ -770,6 +1035,11 @@ var shapes = []awsapi.Shape{
 	}},
 	shapeGetEffectivePoliciesResponse: {Name: "GetEffectivePoliciesResponse", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "effectivePolicies", Field: "EffectivePolicies", Shape: shapeEffectivePolicies},
+	}},
+	shapeGetIndexingConfigurationRequest: {Name: "GetIndexingConfigurationRequest", Type: awsapi.Structure},
+	shapeGetIndexingConfigurationResponse: {Name: "GetIndexingConfigurationResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingIndexingConfiguration", Field: "ThingIndexingConfiguration", Shape: shapeThingIndexingConfiguration},
+		{Name: "thingGroupIndexingConfiguration", Field: "ThingGroupIndexingConfiguration", Shape: shapeThingGroupIndexingConfiguration},
 	}},
 	shapeGetPolicyRequest: {Name: "GetPolicyRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "policyName", Field: "PolicyName", Shape: shapePolicyName, Location: awsapi.URI, Required: true},
@@ -801,11 +1071,28 @@ var shapes = []awsapi.Shape{
 	shapeGetRegistrationCodeResponse: {Name: "GetRegistrationCodeResponse", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "registrationCode", Field: "RegistrationCode", Shape: shapeRegistrationCode},
 	}},
+	shapeGroupNameAndArn: {Name: "GroupNameAndArn", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "groupName", Field: "GroupName", Shape: shapeThingGroupName},
+		{Name: "groupArn", Field: "GroupArn", Shape: shapeThingGroupArn},
+	}},
+	shapeImplicitDeny: {Name: "ImplicitDeny", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "policies", Field: "Policies", Shape: shapePolicies},
+	}},
+	shapeIndexName:      {Name: "IndexName", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: "[a-zA-Z0-9:_-]+"},
+	shapeIndexNamesList: {Name: "IndexNamesList", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeIndexName}},
+	shapeIndexSchema:    {Name: "IndexSchema", Type: awsapi.String},
+	shapeIndexStatus:    {Name: "IndexStatus", Type: awsapi.String, Enum: []string{"ACTIVE", "BUILDING", "REBUILDING"}},
+	shapeIndexingFilter: {Name: "IndexingFilter", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "namedShadowNames", Field: "NamedShadowNames", Shape: shapeNamedShadowNamesFilter},
+		{Name: "geoLocations", Field: "GeoLocations", Shape: shapeGeoLocationsFilter},
+	}},
 	shapeIsDefaultVersion: {Name: "IsDefaultVersion", Type: awsapi.Boolean},
+	shapeJsonDocument:     {Name: "JsonDocument", Type: awsapi.String},
 	shapeKeyPair: {Name: "KeyPair", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "PublicKey", Field: "PublicKey", Shape: shapePublicKey},
 		{Name: "PrivateKey", Field: "PrivateKey", Shape: shapePrivateKey},
 	}},
+	shapeLastModifiedDate: {Name: "LastModifiedDate", Type: awsapi.Timestamp},
 	shapeListAttachedPoliciesRequest: {Name: "ListAttachedPoliciesRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "target", Field: "Target", Shape: shapePolicyTarget, Location: awsapi.URI, Required: true},
 		{Name: "recursive", Field: "Recursive", Shape: shapeRecursive, Location: awsapi.Querystring},
@@ -844,6 +1131,14 @@ var shapes = []awsapi.Shape{
 	shapeListCertificatesResponse: {Name: "ListCertificatesResponse", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "certificates", Field: "Certificates", Shape: shapeCertificates},
 		{Name: "nextMarker", Field: "NextMarker", Shape: shapeMarker},
+	}},
+	shapeListIndicesRequest: {Name: "ListIndicesRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken, Location: awsapi.Querystring},
+		{Name: "maxResults", Field: "MaxResults", Shape: shapeQueryMaxResults, Location: awsapi.Querystring},
+	}},
+	shapeListIndicesResponse: {Name: "ListIndicesResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "indexNames", Field: "IndexNames", Shape: shapeIndexNamesList},
+		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken},
 	}},
 	shapeListPoliciesRequest: {Name: "ListPoliciesRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "marker", Field: "Marker", Shape: shapeMarker, Location: awsapi.Querystring},
@@ -925,6 +1220,26 @@ var shapes = []awsapi.Shape{
 		{Name: "targets", Field: "Targets", Shape: shapePolicyTargets},
 		{Name: "nextMarker", Field: "NextMarker", Shape: shapeMarker},
 	}},
+	shapeListThingGroupsForThingRequest: {Name: "ListThingGroupsForThingRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingName", Field: "ThingName", Shape: shapeThingName, Location: awsapi.URI, Required: true},
+		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken, Location: awsapi.Querystring},
+		{Name: "maxResults", Field: "MaxResults", Shape: shapeRegistryMaxResults, Location: awsapi.Querystring},
+	}},
+	shapeListThingGroupsForThingResponse: {Name: "ListThingGroupsForThingResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingGroups", Field: "ThingGroups", Shape: shapeThingGroupNameAndArnList},
+		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken},
+	}},
+	shapeListThingGroupsRequest: {Name: "ListThingGroupsRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken, Location: awsapi.Querystring},
+		{Name: "maxResults", Field: "MaxResults", Shape: shapeRegistryMaxResults, Location: awsapi.Querystring},
+		{Name: "parentGroup", Field: "ParentGroup", Shape: shapeThingGroupName, Location: awsapi.Querystring},
+		{Name: "namePrefixFilter", Field: "NamePrefixFilter", Shape: shapeThingGroupName, Location: awsapi.Querystring},
+		{Name: "recursive", Field: "Recursive", Shape: shapeRecursiveWithoutDefault, Location: awsapi.Querystring},
+	}},
+	shapeListThingGroupsResponse: {Name: "ListThingGroupsResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingGroups", Field: "ThingGroups", Shape: shapeThingGroupNameAndArnList},
+		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken},
+	}},
 	shapeListThingPrincipalsRequest: {Name: "ListThingPrincipalsRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken, Location: awsapi.Querystring},
 		{Name: "maxResults", Field: "MaxResults", Shape: shapeRegistryMaxResults, Location: awsapi.Querystring},
@@ -944,6 +1259,25 @@ var shapes = []awsapi.Shape{
 		{Name: "thingPrincipalObjects", Field: "ThingPrincipalObjects", Shape: shapeThingPrincipalObjects},
 		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken},
 	}},
+	shapeListThingTypesRequest: {Name: "ListThingTypesRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken, Location: awsapi.Querystring},
+		{Name: "maxResults", Field: "MaxResults", Shape: shapeRegistryMaxResults, Location: awsapi.Querystring},
+		{Name: "thingTypeName", Field: "ThingTypeName", Shape: shapeThingTypeName, Location: awsapi.Querystring},
+	}},
+	shapeListThingTypesResponse: {Name: "ListThingTypesResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingTypes", Field: "ThingTypes", Shape: shapeThingTypeList},
+		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken},
+	}},
+	shapeListThingsInThingGroupRequest: {Name: "ListThingsInThingGroupRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingGroupName", Field: "ThingGroupName", Shape: shapeThingGroupName, Location: awsapi.URI, Required: true},
+		{Name: "recursive", Field: "Recursive", Shape: shapeRecursive, Location: awsapi.Querystring},
+		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken, Location: awsapi.Querystring},
+		{Name: "maxResults", Field: "MaxResults", Shape: shapeRegistryMaxResults, Location: awsapi.Querystring},
+	}},
+	shapeListThingsInThingGroupResponse: {Name: "ListThingsInThingGroupResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "things", Field: "Things", Shape: shapeThingNameList},
+		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken},
+	}},
 	shapeListThingsRequest: {Name: "ListThingsRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken, Location: awsapi.Querystring},
 		{Name: "maxResults", Field: "MaxResults", Shape: shapeRegistryMaxResults, Location: awsapi.Querystring},
@@ -956,12 +1290,20 @@ var shapes = []awsapi.Shape{
 		{Name: "things", Field: "Things", Shape: shapeThingAttributeList},
 		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken},
 	}},
-	shapeMarker:          {Name: "Marker", Type: awsapi.String, HasMax: true, Max: 1024, Pattern: "[A-Za-z0-9+/]+={0,2}"},
-	shapeMessage:         {Name: "Message", Type: awsapi.String, HasMax: true, Max: 128, Pattern: `[\s\S]*`},
-	shapeNextToken:       {Name: "NextToken", Type: awsapi.String},
-	shapeOptionalVersion: {Name: "OptionalVersion", Type: awsapi.Long},
-	shapePageSize:        {Name: "PageSize", Type: awsapi.Integer, HasMin: true, Min: 1, HasMax: true, Max: 250},
-	shapePolicies:        {Name: "Policies", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePolicy}},
+	shapeMarker:               {Name: "Marker", Type: awsapi.String, HasMax: true, Max: 1024, Pattern: "[A-Za-z0-9+/]+={0,2}"},
+	shapeMessage:              {Name: "Message", Type: awsapi.String, HasMax: true, Max: 128, Pattern: `[\s\S]*`},
+	shapeMissingContextValue:  {Name: "MissingContextValue", Type: awsapi.String},
+	shapeMissingContextValues: {Name: "MissingContextValues", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeMissingContextValue}},
+	shapeMqtt5Configuration: {Name: "Mqtt5Configuration", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "propagatingAttributes", Field: "PropagatingAttributes", Shape: shapePropagatingAttributeList},
+	}},
+	shapeNamedShadowIndexingMode: {Name: "NamedShadowIndexingMode", Type: awsapi.String, Enum: []string{"OFF", "ON"}},
+	shapeNamedShadowNamesFilter:  {Name: "NamedShadowNamesFilter", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeShadowName}},
+	shapeNextToken:               {Name: "NextToken", Type: awsapi.String},
+	shapeOptionalVersion:         {Name: "OptionalVersion", Type: awsapi.Long},
+	shapeOverrideDynamicGroups:   {Name: "OverrideDynamicGroups", Type: awsapi.Boolean},
+	shapePageSize:                {Name: "PageSize", Type: awsapi.Integer, HasMin: true, Min: 1, HasMax: true, Max: 250},
+	shapePolicies:                {Name: "Policies", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePolicy}},
 	shapePolicy: {Name: "Policy", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "policyName", Field: "PolicyName", Shape: shapePolicyName},
 		{Name: "policyArn", Field: "PolicyArn", Shape: shapePolicyArn},
@@ -969,6 +1311,7 @@ var shapes = []awsapi.Shape{
 	shapePolicyArn:      {Name: "PolicyArn", Type: awsapi.String},
 	shapePolicyDocument: {Name: "PolicyDocument", Type: awsapi.String, HasMin: true, HasMax: true, Max: 404600, Pattern: `[\s\S]*`},
 	shapePolicyName:     {Name: "PolicyName", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: `[\w+=,.@-]+`},
+	shapePolicyNames:    {Name: "PolicyNames", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePolicyName}},
 	shapePolicyTarget:   {Name: "PolicyTarget", Type: awsapi.String},
 	shapePolicyTargets:  {Name: "PolicyTargets", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePolicyTarget}},
 	shapePolicyVersion: {Name: "PolicyVersion", Type: awsapi.Structure, Members: []awsapi.Member{
@@ -987,8 +1330,18 @@ var shapes = []awsapi.Shape{
 	shapePrincipalThingObjects: {Name: "PrincipalThingObjects", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePrincipalThingObject}},
 	shapePrincipals:            {Name: "Principals", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePrincipalArn}},
 	shapePrivateKey:            {Name: "PrivateKey", Type: awsapi.String, HasMin: true, Min: 1, Sensitive: true},
-	shapePublicKey:             {Name: "PublicKey", Type: awsapi.String, HasMin: true, Min: 1},
-	shapeRecursive:             {Name: "Recursive", Type: awsapi.Boolean},
+	shapePropagatingAttribute: {Name: "PropagatingAttribute", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "userPropertyKey", Field: "UserPropertyKey", Shape: shapeUserPropertyKeyName},
+		{Name: "thingAttribute", Field: "ThingAttribute", Shape: shapeAttributeName},
+		{Name: "connectionAttribute", Field: "ConnectionAttribute", Shape: shapeConnectionAttributeName},
+	}},
+	shapePropagatingAttributeList: {Name: "PropagatingAttributeList", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapePropagatingAttribute}},
+	shapePublicKey:                {Name: "PublicKey", Type: awsapi.String, HasMin: true, Min: 1},
+	shapeQueryMaxResults:          {Name: "QueryMaxResults", Type: awsapi.Integer, HasMin: true, Min: 1, HasMax: true, Max: 500},
+	shapeQueryString:              {Name: "QueryString", Type: awsapi.String, HasMin: true, Min: 1},
+	shapeQueryVersion:             {Name: "QueryVersion", Type: awsapi.String},
+	shapeRecursive:                {Name: "Recursive", Type: awsapi.Boolean},
+	shapeRecursiveWithoutDefault:  {Name: "RecursiveWithoutDefault", Type: awsapi.Boolean},
 	shapeRegisterCACertificateRequest: {Name: "RegisterCACertificateRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "caCertificate", Field: "CaCertificate", Shape: shapeCertificatePem, Required: true},
 		{Name: "verificationCertificate", Field: "VerificationCertificate", Shape: shapeCertificatePem},
@@ -1028,10 +1381,19 @@ var shapes = []awsapi.Shape{
 	}},
 	shapeRegistryMaxResults:     {Name: "RegistryMaxResults", Type: awsapi.Integer, HasMin: true, Min: 1, HasMax: true, Max: 250},
 	shapeRemoveAutoRegistration: {Name: "RemoveAutoRegistration", Type: awsapi.Boolean},
-	shapeRemoveThingType:        {Name: "RemoveThingType", Type: awsapi.Boolean},
-	shapeResourceArn:            {Name: "ResourceArn", Type: awsapi.String},
-	shapeRoleAlias:              {Name: "RoleAlias", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: `[\w=,@-]+`},
-	shapeRoleAliasArn:           {Name: "RoleAliasArn", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 2048},
+	shapeRemoveThingFromThingGroupRequest: {Name: "RemoveThingFromThingGroupRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingGroupName", Field: "ThingGroupName", Shape: shapeThingGroupName},
+		{Name: "thingGroupArn", Field: "ThingGroupArn", Shape: shapeThingGroupArn},
+		{Name: "thingName", Field: "ThingName", Shape: shapeThingName},
+		{Name: "thingArn", Field: "ThingArn", Shape: shapeThingArn},
+	}},
+	shapeRemoveThingFromThingGroupResponse: {Name: "RemoveThingFromThingGroupResponse", Type: awsapi.Structure},
+	shapeRemoveThingType:                   {Name: "RemoveThingType", Type: awsapi.Boolean},
+	shapeResource:                          {Name: "Resource", Type: awsapi.String, HasMax: true, Max: 2048, Pattern: `[\s\S]*`},
+	shapeResourceArn:                       {Name: "ResourceArn", Type: awsapi.String},
+	shapeResources:                         {Name: "Resources", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeResource}},
+	shapeRoleAlias:                         {Name: "RoleAlias", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: `[\w=,@-]+`},
+	shapeRoleAliasArn:                      {Name: "RoleAliasArn", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 2048},
 	shapeRoleAliasDescription: {Name: "RoleAliasDescription", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "roleAlias", Field: "RoleAlias", Shape: shapeRoleAlias},
 		{Name: "roleAliasArn", Field: "RoleAliasArn", Shape: shapeRoleAliasArn},
@@ -1041,15 +1403,30 @@ var shapes = []awsapi.Shape{
 		{Name: "creationDate", Field: "CreationDate", Shape: shapeDateType},
 		{Name: "lastModifiedDate", Field: "LastModifiedDate", Shape: shapeDateType},
 	}},
-	shapeRoleAliases:     {Name: "RoleAliases", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeRoleAlias}},
-	shapeRoleArn:         {Name: "RoleArn", Type: awsapi.String, HasMin: true, Min: 20, HasMax: true, Max: 2048},
-	shapeSetAsActive:     {Name: "SetAsActive", Type: awsapi.Boolean},
-	shapeSetAsActiveFlag: {Name: "SetAsActiveFlag", Type: awsapi.Boolean},
-	shapeSetAsDefault:    {Name: "SetAsDefault", Type: awsapi.Boolean},
+	shapeRoleAliases: {Name: "RoleAliases", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeRoleAlias}},
+	shapeRoleArn:     {Name: "RoleArn", Type: awsapi.String, HasMin: true, Min: 20, HasMax: true, Max: 2048},
+	shapeSearchIndexRequest: {Name: "SearchIndexRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "indexName", Field: "IndexName", Shape: shapeIndexName},
+		{Name: "queryString", Field: "QueryString", Shape: shapeQueryString, Required: true},
+		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken},
+		{Name: "maxResults", Field: "MaxResults", Shape: shapeSearchQueryMaxResults},
+		{Name: "queryVersion", Field: "QueryVersion", Shape: shapeQueryVersion},
+	}},
+	shapeSearchIndexResponse: {Name: "SearchIndexResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "nextToken", Field: "NextToken", Shape: shapeNextToken},
+		{Name: "things", Field: "Things", Shape: shapeThingDocumentList},
+		{Name: "thingGroups", Field: "ThingGroups", Shape: shapeThingGroupDocumentList},
+	}},
+	shapeSearchQueryMaxResults: {Name: "SearchQueryMaxResults", Type: awsapi.Integer, HasMin: true, Min: 1},
+	shapeSearchableAttributes:  {Name: "SearchableAttributes", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeAttributeName}},
+	shapeSetAsActive:           {Name: "SetAsActive", Type: awsapi.Boolean},
+	shapeSetAsActiveFlag:       {Name: "SetAsActiveFlag", Type: awsapi.Boolean},
+	shapeSetAsDefault:          {Name: "SetAsDefault", Type: awsapi.Boolean},
 	shapeSetDefaultPolicyVersionRequest: {Name: "SetDefaultPolicyVersionRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "policyName", Field: "PolicyName", Shape: shapePolicyName, Location: awsapi.URI, Required: true},
 		{Name: "policyVersionId", Field: "PolicyVersionId", Shape: shapePolicyVersionId, Location: awsapi.URI, Required: true},
 	}},
+	shapeShadowName: {Name: "ShadowName", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 64, Pattern: "[$a-zA-Z0-9:_-]+"},
 	shapeTag: {Name: "Tag", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "Key", Field: "Key", Shape: shapeTagKey, Required: true},
 		{Name: "Value", Field: "Value", Shape: shapeTagValue},
@@ -1063,9 +1440,22 @@ var shapes = []awsapi.Shape{
 	}},
 	shapeTagResourceResponse: {Name: "TagResourceResponse", Type: awsapi.Structure},
 	shapeTagValue:            {Name: "TagValue", Type: awsapi.String, HasMin: true, HasMax: true, Max: 256},
+	shapeTargetFieldName:     {Name: "TargetFieldName", Type: awsapi.String},
+	shapeTargetFieldOrder:    {Name: "TargetFieldOrder", Type: awsapi.String, Enum: []string{"LatLon", "LonLat"}},
 	shapeTemplateBody:        {Name: "TemplateBody", Type: awsapi.String, HasMin: true, HasMax: true, Max: 10240, Pattern: `[\s\S]*`},
 	shapeTemplateName:        {Name: "TemplateName", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 36, Pattern: "^[0-9A-Za-z_-]+$"},
-	shapeThingArn:            {Name: "ThingArn", Type: awsapi.String},
+	shapeTestAuthorizationRequest: {Name: "TestAuthorizationRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "principal", Field: "Principal", Shape: shapePrincipal},
+		{Name: "cognitoIdentityPoolId", Field: "CognitoIdentityPoolId", Shape: shapeCognitoIdentityPoolId},
+		{Name: "authInfos", Field: "AuthInfos", Shape: shapeAuthInfos, Required: true},
+		{Name: "clientId", Field: "ClientId", Shape: shapeClientId, Location: awsapi.Querystring},
+		{Name: "policyNamesToAdd", Field: "PolicyNamesToAdd", Shape: shapePolicyNames},
+		{Name: "policyNamesToSkip", Field: "PolicyNamesToSkip", Shape: shapePolicyNames},
+	}},
+	shapeTestAuthorizationResponse: {Name: "TestAuthorizationResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "authResults", Field: "AuthResults", Shape: shapeAuthResults},
+	}},
+	shapeThingArn: {Name: "ThingArn", Type: awsapi.String},
 	shapeThingAttribute: {Name: "ThingAttribute", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "thingName", Field: "ThingName", Shape: shapeThingName},
 		{Name: "thingTypeName", Field: "ThingTypeName", Shape: shapeThingTypeName},
@@ -1074,16 +1464,93 @@ var shapes = []awsapi.Shape{
 		{Name: "version", Field: "Version", Shape: shapeVersion},
 	}},
 	shapeThingAttributeList: {Name: "ThingAttributeList", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeThingAttribute}},
-	shapeThingId:            {Name: "ThingId", Type: awsapi.String},
-	shapeThingName:          {Name: "ThingName", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: "[a-zA-Z0-9:_-]+"},
-	shapeThingNameList:      {Name: "ThingNameList", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeThingName}},
+	shapeThingConnectivity: {Name: "ThingConnectivity", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "connected", Field: "Connected", Shape: shapeBoolean},
+		{Name: "timestamp", Field: "Timestamp", Shape: shapeConnectivityTimestamp},
+		{Name: "disconnectReason", Field: "DisconnectReason", Shape: shapeDisconnectReason},
+	}},
+	shapeThingConnectivityIndexingMode: {Name: "ThingConnectivityIndexingMode", Type: awsapi.String, Enum: []string{"OFF", "STATUS"}},
+	shapeThingDocument: {Name: "ThingDocument", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingName", Field: "ThingName", Shape: shapeThingName},
+		{Name: "thingId", Field: "ThingId", Shape: shapeThingId},
+		{Name: "thingTypeName", Field: "ThingTypeName", Shape: shapeThingTypeName},
+		{Name: "thingGroupNames", Field: "ThingGroupNames", Shape: shapeThingGroupNameList},
+		{Name: "attributes", Field: "Attributes", Shape: shapeAttributes},
+		{Name: "shadow", Field: "Shadow", Shape: shapeJsonDocument},
+		{Name: "deviceDefender", Field: "DeviceDefender", Shape: shapeJsonDocument},
+		{Name: "connectivity", Field: "Connectivity", Shape: shapeThingConnectivity},
+	}},
+	shapeThingDocumentList:     {Name: "ThingDocumentList", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeThingDocument}},
+	shapeThingGroupArn:         {Name: "ThingGroupArn", Type: awsapi.String},
+	shapeThingGroupDescription: {Name: "ThingGroupDescription", Type: awsapi.String, HasMax: true, Max: 2028, Pattern: `[\p{Graph}\x20]*`},
+	shapeThingGroupDocument: {Name: "ThingGroupDocument", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingGroupName", Field: "ThingGroupName", Shape: shapeThingGroupName},
+		{Name: "thingGroupId", Field: "ThingGroupId", Shape: shapeThingGroupId},
+		{Name: "thingGroupDescription", Field: "ThingGroupDescription", Shape: shapeThingGroupDescription},
+		{Name: "attributes", Field: "Attributes", Shape: shapeAttributes},
+		{Name: "parentGroupNames", Field: "ParentGroupNames", Shape: shapeThingGroupNameList},
+	}},
+	shapeThingGroupDocumentList: {Name: "ThingGroupDocumentList", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeThingGroupDocument}},
+	shapeThingGroupId:           {Name: "ThingGroupId", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: `[a-zA-Z0-9\-]+`},
+	shapeThingGroupIndexingConfiguration: {Name: "ThingGroupIndexingConfiguration", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingGroupIndexingMode", Field: "ThingGroupIndexingMode", Shape: shapeThingGroupIndexingMode, Required: true},
+		{Name: "managedFields", Field: "ManagedFields", Shape: shapeFields},
+		{Name: "customFields", Field: "CustomFields", Shape: shapeFields},
+	}},
+	shapeThingGroupIndexingMode: {Name: "ThingGroupIndexingMode", Type: awsapi.String, Enum: []string{"OFF", "ON"}},
+	shapeThingGroupList:         {Name: "ThingGroupList", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeThingGroupName}},
+	shapeThingGroupMetadata: {Name: "ThingGroupMetadata", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "parentGroupName", Field: "ParentGroupName", Shape: shapeThingGroupName},
+		{Name: "rootToParentThingGroups", Field: "RootToParentThingGroups", Shape: shapeThingGroupNameAndArnList},
+		{Name: "creationDate", Field: "CreationDate", Shape: shapeCreationDate},
+	}},
+	shapeThingGroupName:           {Name: "ThingGroupName", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: "[a-zA-Z0-9:_-]+"},
+	shapeThingGroupNameAndArnList: {Name: "ThingGroupNameAndArnList", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeGroupNameAndArn}},
+	shapeThingGroupNameList:       {Name: "ThingGroupNameList", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeThingGroupName}},
+	shapeThingGroupProperties: {Name: "ThingGroupProperties", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingGroupDescription", Field: "ThingGroupDescription", Shape: shapeThingGroupDescription},
+		{Name: "attributePayload", Field: "AttributePayload", Shape: shapeAttributePayload},
+	}},
+	shapeThingId: {Name: "ThingId", Type: awsapi.String},
+	shapeThingIndexingConfiguration: {Name: "ThingIndexingConfiguration", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingIndexingMode", Field: "ThingIndexingMode", Shape: shapeThingIndexingMode, Required: true},
+		{Name: "thingConnectivityIndexingMode", Field: "ThingConnectivityIndexingMode", Shape: shapeThingConnectivityIndexingMode},
+		{Name: "deviceDefenderIndexingMode", Field: "DeviceDefenderIndexingMode", Shape: shapeDeviceDefenderIndexingMode},
+		{Name: "namedShadowIndexingMode", Field: "NamedShadowIndexingMode", Shape: shapeNamedShadowIndexingMode},
+		{Name: "managedFields", Field: "ManagedFields", Shape: shapeFields},
+		{Name: "customFields", Field: "CustomFields", Shape: shapeFields},
+		{Name: "filter", Field: "Filter", Shape: shapeIndexingFilter},
+	}},
+	shapeThingIndexingMode: {Name: "ThingIndexingMode", Type: awsapi.String, Enum: []string{"OFF", "REGISTRY", "REGISTRY_AND_SHADOW"}},
+	shapeThingName:         {Name: "ThingName", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: "[a-zA-Z0-9:_-]+"},
+	shapeThingNameList:     {Name: "ThingNameList", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeThingName}},
 	shapeThingPrincipalObject: {Name: "ThingPrincipalObject", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "principal", Field: "Principal", Shape: shapePrincipal, Required: true},
 		{Name: "thingPrincipalType", Field: "ThingPrincipalType", Shape: shapeThingPrincipalType},
 	}},
 	shapeThingPrincipalObjects: {Name: "ThingPrincipalObjects", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeThingPrincipalObject}},
 	shapeThingPrincipalType:    {Name: "ThingPrincipalType", Type: awsapi.String, Enum: []string{"EXCLUSIVE_THING", "NON_EXCLUSIVE_THING"}},
-	shapeThingTypeName:         {Name: "ThingTypeName", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: "[a-zA-Z0-9:_-]+"},
+	shapeThingTypeArn:          {Name: "ThingTypeArn", Type: awsapi.String},
+	shapeThingTypeDefinition: {Name: "ThingTypeDefinition", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingTypeName", Field: "ThingTypeName", Shape: shapeThingTypeName},
+		{Name: "thingTypeArn", Field: "ThingTypeArn", Shape: shapeThingTypeArn},
+		{Name: "thingTypeProperties", Field: "ThingTypeProperties", Shape: shapeThingTypeProperties},
+		{Name: "thingTypeMetadata", Field: "ThingTypeMetadata", Shape: shapeThingTypeMetadata},
+	}},
+	shapeThingTypeDescription: {Name: "ThingTypeDescription", Type: awsapi.String, HasMax: true, Max: 2028, Pattern: `[\p{Graph}\x20]*`},
+	shapeThingTypeId:          {Name: "ThingTypeId", Type: awsapi.String},
+	shapeThingTypeList:        {Name: "ThingTypeList", Type: awsapi.List, Elem: awsapi.Ref{Shape: shapeThingTypeDefinition}},
+	shapeThingTypeMetadata: {Name: "ThingTypeMetadata", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "deprecated", Field: "Deprecated", Shape: shapeBoolean},
+		{Name: "deprecationDate", Field: "DeprecationDate", Shape: shapeDeprecationDate},
+		{Name: "creationDate", Field: "CreationDate", Shape: shapeCreationDate},
+	}},
+	shapeThingTypeName: {Name: "ThingTypeName", Type: awsapi.String, HasMin: true, Min: 1, HasMax: true, Max: 128, Pattern: "[a-zA-Z0-9:_-]+"},
+	shapeThingTypeProperties: {Name: "ThingTypeProperties", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingTypeDescription", Field: "ThingTypeDescription", Shape: shapeThingTypeDescription},
+		{Name: "searchableAttributes", Field: "SearchableAttributes", Shape: shapeSearchableAttributes},
+		{Name: "mqtt5Configuration", Field: "Mqtt5Configuration", Shape: shapeMqtt5Configuration},
+	}},
 	shapeTransferData: {Name: "TransferData", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "transferMessage", Field: "TransferMessage", Shape: shapeMessage},
 		{Name: "rejectReason", Field: "RejectReason", Shape: shapeMessage},
@@ -1091,6 +1558,7 @@ var shapes = []awsapi.Shape{
 		{Name: "acceptDate", Field: "AcceptDate", Shape: shapeDateType},
 		{Name: "rejectDate", Field: "RejectDate", Shape: shapeDateType},
 	}},
+	shapeUndoDeprecate: {Name: "UndoDeprecate", Type: awsapi.Boolean},
 	shapeUntagResourceRequest: {Name: "UntagResourceRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "resourceArn", Field: "ResourceArn", Shape: shapeResourceArn, Required: true},
 		{Name: "tagKeys", Field: "TagKeys", Shape: shapeTagKeyList, Required: true},
@@ -1107,6 +1575,15 @@ var shapes = []awsapi.Shape{
 		{Name: "certificateId", Field: "CertificateId", Shape: shapeCertificateId, Location: awsapi.URI, Required: true},
 		{Name: "newStatus", Field: "NewStatus", Shape: shapeCertificateStatus, Location: awsapi.Querystring, Required: true},
 	}},
+	shapeUpdateEventConfigurationsRequest: {Name: "UpdateEventConfigurationsRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "eventConfigurations", Field: "EventConfigurations", Shape: shapeEventConfigurations},
+	}},
+	shapeUpdateEventConfigurationsResponse: {Name: "UpdateEventConfigurationsResponse", Type: awsapi.Structure},
+	shapeUpdateIndexingConfigurationRequest: {Name: "UpdateIndexingConfigurationRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingIndexingConfiguration", Field: "ThingIndexingConfiguration", Shape: shapeThingIndexingConfiguration},
+		{Name: "thingGroupIndexingConfiguration", Field: "ThingGroupIndexingConfiguration", Shape: shapeThingGroupIndexingConfiguration},
+	}},
+	shapeUpdateIndexingConfigurationResponse: {Name: "UpdateIndexingConfigurationResponse", Type: awsapi.Structure},
 	shapeUpdateRoleAliasRequest: {Name: "UpdateRoleAliasRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "roleAlias", Field: "RoleAlias", Shape: shapeRoleAlias, Location: awsapi.URI, Required: true},
 		{Name: "roleArn", Field: "RoleArn", Shape: shapeRoleArn},
@@ -1116,6 +1593,21 @@ var shapes = []awsapi.Shape{
 		{Name: "roleAlias", Field: "RoleAlias", Shape: shapeRoleAlias},
 		{Name: "roleAliasArn", Field: "RoleAliasArn", Shape: shapeRoleAliasArn},
 	}},
+	shapeUpdateThingGroupRequest: {Name: "UpdateThingGroupRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingGroupName", Field: "ThingGroupName", Shape: shapeThingGroupName, Location: awsapi.URI, Required: true},
+		{Name: "thingGroupProperties", Field: "ThingGroupProperties", Shape: shapeThingGroupProperties, Required: true},
+		{Name: "expectedVersion", Field: "ExpectedVersion", Shape: shapeOptionalVersion},
+	}},
+	shapeUpdateThingGroupResponse: {Name: "UpdateThingGroupResponse", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "version", Field: "Version", Shape: shapeVersion},
+	}},
+	shapeUpdateThingGroupsForThingRequest: {Name: "UpdateThingGroupsForThingRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingName", Field: "ThingName", Shape: shapeThingName},
+		{Name: "thingGroupsToAdd", Field: "ThingGroupsToAdd", Shape: shapeThingGroupList},
+		{Name: "thingGroupsToRemove", Field: "ThingGroupsToRemove", Shape: shapeThingGroupList},
+		{Name: "overrideDynamicGroups", Field: "OverrideDynamicGroups", Shape: shapeOverrideDynamicGroups},
+	}},
+	shapeUpdateThingGroupsForThingResponse: {Name: "UpdateThingGroupsForThingResponse", Type: awsapi.Structure},
 	shapeUpdateThingRequest: {Name: "UpdateThingRequest", Type: awsapi.Structure, Members: []awsapi.Member{
 		{Name: "thingName", Field: "ThingName", Shape: shapeThingName, Location: awsapi.URI, Required: true},
 		{Name: "thingTypeName", Field: "ThingTypeName", Shape: shapeThingTypeName},
@@ -1123,7 +1615,13 @@ var shapes = []awsapi.Shape{
 		{Name: "expectedVersion", Field: "ExpectedVersion", Shape: shapeOptionalVersion},
 		{Name: "removeThingType", Field: "RemoveThingType", Shape: shapeRemoveThingType},
 	}},
-	shapeUpdateThingResponse:     {Name: "UpdateThingResponse", Type: awsapi.Structure},
+	shapeUpdateThingResponse: {Name: "UpdateThingResponse", Type: awsapi.Structure},
+	shapeUpdateThingTypeRequest: {Name: "UpdateThingTypeRequest", Type: awsapi.Structure, Members: []awsapi.Member{
+		{Name: "thingTypeName", Field: "ThingTypeName", Shape: shapeThingTypeName, Location: awsapi.URI, Required: true},
+		{Name: "thingTypeProperties", Field: "ThingTypeProperties", Shape: shapeThingTypeProperties},
+	}},
+	shapeUpdateThingTypeResponse: {Name: "UpdateThingTypeResponse", Type: awsapi.Structure},
+	shapeUserPropertyKeyName:     {Name: "UserPropertyKeyName", Type: awsapi.String, HasMax: true, Max: 128, Pattern: "[a-zA-Z0-9:$.]+"},
 	shapeVersion:                 {Name: "Version", Type: awsapi.Long},
 	shapeUsePrefixAttributeValue: {Name: "usePrefixAttributeValue", Type: awsapi.Boolean},
 }

@@ -6,6 +6,19 @@ import (
 	"time"
 )
 
+// AddThingToThingGroupInput is the input of AddThingToThingGroup.
+type AddThingToThingGroupInput struct {
+	ThingGroupName        *string
+	ThingGroupArn         *string
+	ThingName             *string
+	ThingArn              *string
+	OverrideDynamicGroups *bool
+}
+
+// AddThingToThingGroupOutput is the output of AddThingToThingGroup.
+type AddThingToThingGroupOutput struct {
+}
+
 // AttachPolicyInput is the input of AttachPolicy.
 type AttachPolicyInput struct {
 	PolicyName *string // required
@@ -122,6 +135,35 @@ type CreateThingOutput struct {
 	ThingId   *string
 }
 
+// CreateThingGroupInput is the input of CreateThingGroup.
+type CreateThingGroupInput struct {
+	ThingGroupName       *string // required
+	ParentGroupName      *string
+	ThingGroupProperties *ThingGroupProperties
+	Tags                 []Tag
+}
+
+// CreateThingGroupOutput is the output of CreateThingGroup.
+type CreateThingGroupOutput struct {
+	ThingGroupName *string
+	ThingGroupArn  *string
+	ThingGroupId   *string
+}
+
+// CreateThingTypeInput is the input of CreateThingType.
+type CreateThingTypeInput struct {
+	ThingTypeName       *string // required
+	ThingTypeProperties *ThingTypeProperties
+	Tags                []Tag
+}
+
+// CreateThingTypeOutput is the output of CreateThingType.
+type CreateThingTypeOutput struct {
+	ThingTypeName *string
+	ThingTypeArn  *string
+	ThingTypeId   *string
+}
+
 // DeleteCACertificateInput is the input of DeleteCACertificate.
 type DeleteCACertificateInput struct {
 	CertificateId *string // required
@@ -187,6 +229,35 @@ type DeleteThingInput struct {
 type DeleteThingOutput struct {
 }
 
+// DeleteThingGroupInput is the input of DeleteThingGroup.
+type DeleteThingGroupInput struct {
+	ThingGroupName  *string // required
+	ExpectedVersion *int64
+}
+
+// DeleteThingGroupOutput is the output of DeleteThingGroup.
+type DeleteThingGroupOutput struct {
+}
+
+// DeleteThingTypeInput is the input of DeleteThingType.
+type DeleteThingTypeInput struct {
+	ThingTypeName *string // required
+}
+
+// DeleteThingTypeOutput is the output of DeleteThingType.
+type DeleteThingTypeOutput struct {
+}
+
+// DeprecateThingTypeInput is the input of DeprecateThingType.
+type DeprecateThingTypeInput struct {
+	ThingTypeName *string // required
+	UndoDeprecate *bool
+}
+
+// DeprecateThingTypeOutput is the output of DeprecateThingType.
+type DeprecateThingTypeOutput struct {
+}
+
 // DescribeCACertificateInput is the input of DescribeCACertificate.
 type DescribeCACertificateInput struct {
 	CertificateId *string // required
@@ -218,6 +289,29 @@ type DescribeEndpointOutput struct {
 	EndpointAddress *string
 }
 
+// DescribeEventConfigurationsInput is the input of DescribeEventConfigurations.
+type DescribeEventConfigurationsInput struct {
+}
+
+// DescribeEventConfigurationsOutput is the output of DescribeEventConfigurations.
+type DescribeEventConfigurationsOutput struct {
+	EventConfigurations map[string]Configuration
+	CreationDate        *time.Time
+	LastModifiedDate    *time.Time
+}
+
+// DescribeIndexInput is the input of DescribeIndex.
+type DescribeIndexInput struct {
+	IndexName *string // required
+}
+
+// DescribeIndexOutput is the output of DescribeIndex.
+type DescribeIndexOutput struct {
+	IndexName   *string
+	IndexStatus *string
+	Schema      *string
+}
+
 // DescribeRoleAliasInput is the input of DescribeRoleAlias.
 type DescribeRoleAliasInput struct {
 	RoleAlias *string // required
@@ -243,6 +337,39 @@ type DescribeThingOutput struct {
 	Attributes       map[string]string
 	Version          *int64
 	BillingGroupName *string
+}
+
+// DescribeThingGroupInput is the input of DescribeThingGroup.
+type DescribeThingGroupInput struct {
+	ThingGroupName *string // required
+}
+
+// DescribeThingGroupOutput is the output of DescribeThingGroup.
+type DescribeThingGroupOutput struct {
+	ThingGroupName       *string
+	ThingGroupId         *string
+	ThingGroupArn        *string
+	Version              *int64
+	ThingGroupProperties *ThingGroupProperties
+	ThingGroupMetadata   *ThingGroupMetadata
+	IndexName            *string
+	QueryString          *string
+	QueryVersion         *string
+	Status               *string
+}
+
+// DescribeThingTypeInput is the input of DescribeThingType.
+type DescribeThingTypeInput struct {
+	ThingTypeName *string // required
+}
+
+// DescribeThingTypeOutput is the output of DescribeThingType.
+type DescribeThingTypeOutput struct {
+	ThingTypeName       *string
+	ThingTypeId         *string
+	ThingTypeArn        *string
+	ThingTypeProperties *ThingTypeProperties
+	ThingTypeMetadata   *ThingTypeMetadata
 }
 
 // DetachPolicyInput is the input of DetachPolicy.
@@ -285,6 +412,16 @@ type GetEffectivePoliciesInput struct {
 // GetEffectivePoliciesOutput is the output of GetEffectivePolicies.
 type GetEffectivePoliciesOutput struct {
 	EffectivePolicies []EffectivePolicy
+}
+
+// GetIndexingConfigurationInput is the input of GetIndexingConfiguration.
+type GetIndexingConfigurationInput struct {
+}
+
+// GetIndexingConfigurationOutput is the output of GetIndexingConfiguration.
+type GetIndexingConfigurationOutput struct {
+	ThingIndexingConfiguration      *ThingIndexingConfiguration
+	ThingGroupIndexingConfiguration *ThingGroupIndexingConfiguration
 }
 
 // GetPolicyInput is the input of GetPolicy.
@@ -383,6 +520,18 @@ type ListCertificatesByCAInput struct {
 type ListCertificatesByCAOutput struct {
 	Certificates []Certificate
 	NextMarker   *string
+}
+
+// ListIndicesInput is the input of ListIndices.
+type ListIndicesInput struct {
+	NextToken  *string
+	MaxResults *int32
+}
+
+// ListIndicesOutput is the output of ListIndices.
+type ListIndicesOutput struct {
+	IndexNames []string
+	NextToken  *string
 }
 
 // ListPoliciesInput is the input of ListPolicies.
@@ -501,6 +650,34 @@ type ListTargetsForPolicyOutput struct {
 	NextMarker *string
 }
 
+// ListThingGroupsInput is the input of ListThingGroups.
+type ListThingGroupsInput struct {
+	NextToken        *string
+	MaxResults       *int32
+	ParentGroup      *string
+	NamePrefixFilter *string
+	Recursive        *bool
+}
+
+// ListThingGroupsOutput is the output of ListThingGroups.
+type ListThingGroupsOutput struct {
+	ThingGroups []GroupNameAndArn
+	NextToken   *string
+}
+
+// ListThingGroupsForThingInput is the input of ListThingGroupsForThing.
+type ListThingGroupsForThingInput struct {
+	ThingName  *string // required
+	NextToken  *string
+	MaxResults *int32
+}
+
+// ListThingGroupsForThingOutput is the output of ListThingGroupsForThing.
+type ListThingGroupsForThingOutput struct {
+	ThingGroups []GroupNameAndArn
+	NextToken   *string
+}
+
 // ListThingPrincipalsInput is the input of ListThingPrincipals.
 type ListThingPrincipalsInput struct {
 	NextToken  *string
@@ -528,6 +705,19 @@ type ListThingPrincipalsV2Output struct {
 	NextToken             *string
 }
 
+// ListThingTypesInput is the input of ListThingTypes.
+type ListThingTypesInput struct {
+	NextToken     *string
+	MaxResults    *int32
+	ThingTypeName *string
+}
+
+// ListThingTypesOutput is the output of ListThingTypes.
+type ListThingTypesOutput struct {
+	ThingTypes []ThingTypeDefinition
+	NextToken  *string
+}
+
 // ListThingsInput is the input of ListThings.
 type ListThingsInput struct {
 	NextToken               *string
@@ -541,6 +731,20 @@ type ListThingsInput struct {
 // ListThingsOutput is the output of ListThings.
 type ListThingsOutput struct {
 	Things    []ThingAttribute
+	NextToken *string
+}
+
+// ListThingsInThingGroupInput is the input of ListThingsInThingGroup.
+type ListThingsInThingGroupInput struct {
+	ThingGroupName *string // required
+	Recursive      *bool
+	NextToken      *string
+	MaxResults     *int32
+}
+
+// ListThingsInThingGroupOutput is the output of ListThingsInThingGroup.
+type ListThingsInThingGroupOutput struct {
+	Things    []string
 	NextToken *string
 }
 
@@ -587,6 +791,34 @@ type RegisterCertificateWithoutCAOutput struct {
 	CertificateId  *string
 }
 
+// RemoveThingFromThingGroupInput is the input of RemoveThingFromThingGroup.
+type RemoveThingFromThingGroupInput struct {
+	ThingGroupName *string
+	ThingGroupArn  *string
+	ThingName      *string
+	ThingArn       *string
+}
+
+// RemoveThingFromThingGroupOutput is the output of RemoveThingFromThingGroup.
+type RemoveThingFromThingGroupOutput struct {
+}
+
+// SearchIndexInput is the input of SearchIndex.
+type SearchIndexInput struct {
+	IndexName    *string
+	QueryString  *string // required
+	NextToken    *string
+	MaxResults   *int32
+	QueryVersion *string
+}
+
+// SearchIndexOutput is the output of SearchIndex.
+type SearchIndexOutput struct {
+	NextToken   *string
+	Things      []ThingDocument
+	ThingGroups []ThingGroupDocument
+}
+
 // SetDefaultPolicyVersionInput is the input of SetDefaultPolicyVersion.
 type SetDefaultPolicyVersionInput struct {
 	PolicyName      *string // required
@@ -605,6 +837,21 @@ type TagResourceInput struct {
 
 // TagResourceOutput is the output of TagResource.
 type TagResourceOutput struct {
+}
+
+// TestAuthorizationInput is the input of TestAuthorization.
+type TestAuthorizationInput struct {
+	Principal             *string
+	CognitoIdentityPoolId *string
+	AuthInfos             []AuthInfo // required
+	ClientId              *string
+	PolicyNamesToAdd      []string
+	PolicyNamesToSkip     []string
+}
+
+// TestAuthorizationOutput is the output of TestAuthorization.
+type TestAuthorizationOutput struct {
+	AuthResults []AuthResult
 }
 
 // UntagResourceInput is the input of UntagResource.
@@ -640,6 +887,25 @@ type UpdateCertificateInput struct {
 type UpdateCertificateOutput struct {
 }
 
+// UpdateEventConfigurationsInput is the input of UpdateEventConfigurations.
+type UpdateEventConfigurationsInput struct {
+	EventConfigurations map[string]Configuration
+}
+
+// UpdateEventConfigurationsOutput is the output of UpdateEventConfigurations.
+type UpdateEventConfigurationsOutput struct {
+}
+
+// UpdateIndexingConfigurationInput is the input of UpdateIndexingConfiguration.
+type UpdateIndexingConfigurationInput struct {
+	ThingIndexingConfiguration      *ThingIndexingConfiguration
+	ThingGroupIndexingConfiguration *ThingGroupIndexingConfiguration
+}
+
+// UpdateIndexingConfigurationOutput is the output of UpdateIndexingConfiguration.
+type UpdateIndexingConfigurationOutput struct {
+}
+
 // UpdateRoleAliasInput is the input of UpdateRoleAlias.
 type UpdateRoleAliasInput struct {
 	RoleAlias                 *string // required
@@ -666,10 +932,64 @@ type UpdateThingInput struct {
 type UpdateThingOutput struct {
 }
 
+// UpdateThingGroupInput is the input of UpdateThingGroup.
+type UpdateThingGroupInput struct {
+	ThingGroupName       *string               // required
+	ThingGroupProperties *ThingGroupProperties // required
+	ExpectedVersion      *int64
+}
+
+// UpdateThingGroupOutput is the output of UpdateThingGroup.
+type UpdateThingGroupOutput struct {
+	Version *int64
+}
+
+// UpdateThingGroupsForThingInput is the input of UpdateThingGroupsForThing.
+type UpdateThingGroupsForThingInput struct {
+	ThingName             *string
+	ThingGroupsToAdd      []string
+	ThingGroupsToRemove   []string
+	OverrideDynamicGroups *bool
+}
+
+// UpdateThingGroupsForThingOutput is the output of UpdateThingGroupsForThing.
+type UpdateThingGroupsForThingOutput struct {
+}
+
+// UpdateThingTypeInput is the input of UpdateThingType.
+type UpdateThingTypeInput struct {
+	ThingTypeName       *string // required
+	ThingTypeProperties *ThingTypeProperties
+}
+
+// UpdateThingTypeOutput is the output of UpdateThingType.
+type UpdateThingTypeOutput struct {
+}
+
+// Allowed is the shape Allowed.
+type Allowed struct {
+	Policies []Policy
+}
+
 // AttributePayload is the shape AttributePayload.
 type AttributePayload struct {
 	Attributes map[string]string
 	Merge      *bool
+}
+
+// AuthInfo is the shape AuthInfo.
+type AuthInfo struct {
+	ActionType *string
+	Resources  []string
+}
+
+// AuthResult is the shape AuthResult.
+type AuthResult struct {
+	AuthInfo             *AuthInfo
+	Allowed              *Allowed
+	Denied               *Denied
+	AuthDecision         *string
+	MissingContextValues []string
 }
 
 // CACertificate is the shape CACertificate.
@@ -729,6 +1049,17 @@ type CertificateValidity struct {
 	NotAfter  *time.Time
 }
 
+// Configuration is the shape Configuration.
+type Configuration struct {
+	Enabled *bool
+}
+
+// Denied is the shape Denied.
+type Denied struct {
+	ImplicitDeny *ImplicitDeny
+	ExplicitDeny *ExplicitDeny
+}
+
 // EffectivePolicy is the shape EffectivePolicy.
 type EffectivePolicy struct {
 	PolicyName     *string
@@ -736,10 +1067,49 @@ type EffectivePolicy struct {
 	PolicyDocument *string
 }
 
+// ExplicitDeny is the shape ExplicitDeny.
+type ExplicitDeny struct {
+	Policies []Policy
+}
+
+// Field is the shape Field.
+type Field struct {
+	Name *string
+	Type *string
+}
+
+// GeoLocationTarget is the shape GeoLocationTarget.
+type GeoLocationTarget struct {
+	Name  *string
+	Order *string
+}
+
+// GroupNameAndArn is the shape GroupNameAndArn.
+type GroupNameAndArn struct {
+	GroupName *string
+	GroupArn  *string
+}
+
+// ImplicitDeny is the shape ImplicitDeny.
+type ImplicitDeny struct {
+	Policies []Policy
+}
+
+// IndexingFilter is the shape IndexingFilter.
+type IndexingFilter struct {
+	NamedShadowNames []string
+	GeoLocations     []GeoLocationTarget
+}
+
 // KeyPair is the shape KeyPair.
 type KeyPair struct {
 	PublicKey  *string
 	PrivateKey *string
+}
+
+// Mqtt5Configuration is the shape Mqtt5Configuration.
+type Mqtt5Configuration struct {
+	PropagatingAttributes []PropagatingAttribute
 }
 
 // Policy is the shape Policy.
@@ -759,6 +1129,13 @@ type PolicyVersion struct {
 type PrincipalThingObject struct {
 	ThingName          *string
 	ThingPrincipalType *string
+}
+
+// PropagatingAttribute is the shape PropagatingAttribute.
+type PropagatingAttribute struct {
+	UserPropertyKey     *string
+	ThingAttribute      *string
+	ConnectionAttribute *string
 }
 
 // RegistrationConfig is the shape RegistrationConfig.
@@ -794,10 +1171,91 @@ type ThingAttribute struct {
 	Version       *int64
 }
 
+// ThingConnectivity is the shape ThingConnectivity.
+type ThingConnectivity struct {
+	Connected        *bool
+	Timestamp        *int64
+	DisconnectReason *string
+}
+
+// ThingDocument is the shape ThingDocument.
+type ThingDocument struct {
+	ThingName       *string
+	ThingId         *string
+	ThingTypeName   *string
+	ThingGroupNames []string
+	Attributes      map[string]string
+	Shadow          *string
+	DeviceDefender  *string
+	Connectivity    *ThingConnectivity
+}
+
+// ThingGroupDocument is the shape ThingGroupDocument.
+type ThingGroupDocument struct {
+	ThingGroupName        *string
+	ThingGroupId          *string
+	ThingGroupDescription *string
+	Attributes            map[string]string
+	ParentGroupNames      []string
+}
+
+// ThingGroupIndexingConfiguration is the shape ThingGroupIndexingConfiguration.
+type ThingGroupIndexingConfiguration struct {
+	ThingGroupIndexingMode *string
+	ManagedFields          []Field
+	CustomFields           []Field
+}
+
+// ThingGroupMetadata is the shape ThingGroupMetadata.
+type ThingGroupMetadata struct {
+	ParentGroupName         *string
+	RootToParentThingGroups []GroupNameAndArn
+	CreationDate            *time.Time
+}
+
+// ThingGroupProperties is the shape ThingGroupProperties.
+type ThingGroupProperties struct {
+	ThingGroupDescription *string
+	AttributePayload      *AttributePayload
+}
+
+// ThingIndexingConfiguration is the shape ThingIndexingConfiguration.
+type ThingIndexingConfiguration struct {
+	ThingIndexingMode             *string
+	ThingConnectivityIndexingMode *string
+	DeviceDefenderIndexingMode    *string
+	NamedShadowIndexingMode       *string
+	ManagedFields                 []Field
+	CustomFields                  []Field
+	Filter                        *IndexingFilter
+}
+
 // ThingPrincipalObject is the shape ThingPrincipalObject.
 type ThingPrincipalObject struct {
 	Principal          *string
 	ThingPrincipalType *string
+}
+
+// ThingTypeDefinition is the shape ThingTypeDefinition.
+type ThingTypeDefinition struct {
+	ThingTypeName       *string
+	ThingTypeArn        *string
+	ThingTypeProperties *ThingTypeProperties
+	ThingTypeMetadata   *ThingTypeMetadata
+}
+
+// ThingTypeMetadata is the shape ThingTypeMetadata.
+type ThingTypeMetadata struct {
+	Deprecated      *bool
+	DeprecationDate *time.Time
+	CreationDate    *time.Time
+}
+
+// ThingTypeProperties is the shape ThingTypeProperties.
+type ThingTypeProperties struct {
+	ThingTypeDescription *string
+	SearchableAttributes []string
+	Mqtt5Configuration   *Mqtt5Configuration
 }
 
 // TransferData is the shape TransferData.
