@@ -66,7 +66,9 @@ func TestTerraform(t *testing.T) {
 	check(t, err)
 	roles, err := s.iam.ListRoles(t.Context(), &iam.ListRolesInput{})
 	check(t, err)
-	if len(things.Things)+len(certificates.Certificates)+len(roles.Roles) != 0 {
-		t.Errorf("left: %d things, %d certificates, %d roles", len(things.Things), len(certificates.Certificates), len(roles.Roles))
+	groups, err := s.iot.ListThingGroups(t.Context(), &iot.ListThingGroupsInput{})
+	check(t, err)
+	if len(things.Things)+len(certificates.Certificates)+len(roles.Roles)+len(groups.ThingGroups) != 0 {
+		t.Errorf("left: %d things, %d certificates, %d roles, %d groups", len(things.Things), len(certificates.Certificates), len(roles.Roles), len(groups.ThingGroups))
 	}
 }

@@ -22,6 +22,59 @@ resource "aws_iot_thing" "camera" {
   attributes = { site = var.site }
 }
 
+resource "aws_iot_thing_group" "fleet" {
+  name = "tf-fleet"
+}
+
+resource "aws_iot_thing_group" "cameras" {
+  name              = "tf-cameras"
+  parent_group_name = aws_iot_thing_group.fleet.name
+  properties {
+    description = var.site
+    attribute_payload {
+      attributes = { site = var.site }
+    }
+  }
+  tags = { team = "blue" }
+}
+
+resource "aws_iot_thing_group_membership" "camera" {
+  thing_name       = aws_iot_thing.camera.name
+  thing_group_name = aws_iot_thing_group.cameras.name
+}
+
+resource "aws_iot_policy_attachment" "fleet" {
+  policy = aws_iot_policy.upload.name
+  target = aws_iot_thing_group.fleet.arn
+}
+
+resource "aws_iot_indexing_configuration" "things" {
+  thing_indexing_configuration {
+    thing_indexing_mode              = "REGISTRY"
+    thing_connectivity_indexing_mode = "STATUS"
+    custom_field {
+      name = "attributes.site"
+      type = "String"
+    }
+  }
+}
+
+resource "aws_iot_event_configurations" "registry" {
+  event_configurations = {
+    "THING"                  = true
+    "THING_GROUP"            = true
+    "THING_TYPE"             = false
+    "THING_GROUP_MEMBERSHIP" = true
+    "THING_GROUP_HIERARCHY"  = false
+    "THING_TYPE_ASSOCIATION" = false
+    "JOB"                    = false
+    "JOB_EXECUTION"          = false
+    "POLICY"                 = false
+    "CERTIFICATE"            = false
+    "CA_CERTIFICATE"         = false
+  }
+}
+
 variable "site" {
   default = "osaka"
 }
