@@ -215,7 +215,7 @@ func (b *Broker) concerns(c *conn, now uint64) bool {
 // concerned reports whether a change may concern the connection.
 func (c *conn) concerned(ch iot.Change) bool {
 	switch ch.Kind {
-	case iot.ChangeBucket, iot.ChangeRoleAlias, iot.ChangeUpload, iot.ChangeEventConfiguration:
+	case iot.ChangeBucket, iot.ChangeRoleAlias, iot.ChangeUpload, iot.ChangeCA, iot.ChangeEventConfiguration:
 		return false
 	case iot.ChangeThing: // an identity may hang on a device's certificate and thing
 		return c.peer.Identity != nil || ch.ID == c.session.id || ch.ID == c.thing()

@@ -93,7 +93,7 @@ func (s *Service) Invalidate(c iot.Change) {
 		s.keys.Clear()
 		s.roleNames.Clear()
 	case iot.ChangeThing, iot.ChangeCertificate, iot.ChangePrincipal, iot.ChangeIoTPolicy,
-		iot.ChangeRoleAlias, iot.ChangeBucket, iot.ChangeUpload, iot.ChangeThingGroup, iot.ChangeEventConfiguration:
+		iot.ChangeRoleAlias, iot.ChangeBucket, iot.ChangeUpload, iot.ChangeCA, iot.ChangeThingGroup, iot.ChangeEventConfiguration:
 	}
 }
 

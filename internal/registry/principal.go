@@ -256,7 +256,7 @@ func (r *Registry) Invalidate(c iot.Change) {
 		r.compiled.Clear()
 		r.attachments.Clear()
 	case iot.ChangeCertificate, iot.ChangeRoleAlias, iot.ChangeRole, iot.ChangeIAMPolicy,
-		iot.ChangeUser, iot.ChangeAccessKey, iot.ChangeBucket, iot.ChangeUpload:
+		iot.ChangeUser, iot.ChangeAccessKey, iot.ChangeBucket, iot.ChangeUpload, iot.ChangeCA:
 		return
 	}
 	// After the parts are dropped: what is put together from now on has the new ones.
