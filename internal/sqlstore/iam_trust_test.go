@@ -15,6 +15,7 @@ func TestPinOldRoles(t *testing.T) {
 }
 
 func pinOldRoles(t *testing.T, cfg Config) {
+	t.Helper()
 	db := openWith(t, cfg)
 	s, ctx := db.IAM(), t.Context()
 	bob := iam.User{ID: "AIDABOB", Name: "bob", Path: "/", ARN: "arn:aws:iam::000000000000:user/bob"}
