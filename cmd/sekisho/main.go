@@ -24,6 +24,8 @@ func program() *cli.Program {
 			{Name: "migrate", Summary: "copy the database of a data folder to PostgreSQL, or back", Run: migrate},
 			{Name: "uploads", Summary: "what devices have uploaded, and the door for those with MQTT alone", Sub: uploadsCommands()},
 			{Name: "import", Summary: "copy a fleet from elsewhere to the server", Sub: importCommands()},
+			{Name: "backup", Args: "FILE", Summary: "copy everything that a running server keeps into one sealed file", Run: makeBackup},
+			{Name: "restore", Args: "FILE", Summary: "make a data folder of a backup", Run: restore},
 			{Name: "device", Summary: device.About, Sub: device.Commands()},
 			{Name: "demo", Summary: "do the whole main job in a temporary folder", Run: demo},
 			cli.VersionCommand(version),

@@ -48,8 +48,8 @@ type Explainer struct {
 }
 
 // Sekisho is the service of what is ours: information and explanations.
-func Sekisho(info func() Info, e *Explainer, u *Uploads) Service {
-	return Service{Name: ownService, Operations: append(u.operations(), []Operation{
+func Sekisho(info func() Info, e *Explainer, u *Uploads, m *Maintenance) Service {
+	return Service{Name: ownService, Operations: slices.Concat(u.operations(), m.operations(), []Operation{
 		at(http.MethodGet, ownPath+"info", op("Info", "sekisho:Info", nil,
 			func(context.Context, *Call, *struct{}) (*Info, error) {
 				i := info()
@@ -57,7 +57,7 @@ func Sekisho(info func() Info, e *Explainer, u *Uploads) Service {
 			})),
 		at(http.MethodPost, ownPath+"explain", op("Explain", "sekisho:Explain", nil, e.explain)),
 		at(http.MethodPost, ownPath+"certificates/deleted", op("FindDeletedCertificate", "sekisho:FindDeletedCertificate", nil, e.deleted)),
-	}...)}
+	})}
 }
 
 // DeletedInput asks whether a certificate, in PEM, was deleted here.

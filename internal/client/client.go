@@ -163,6 +163,44 @@ func (c *Client) Call(ctx context.Context, service, method, path string, header 
 	return c.do(req, out)
 }
 
+// Stream is Call for an answer that is read while it comes, however long that
+// takes. The caller closes it.
+func (c *Client) Stream(ctx context.Context, service, method, path string, in any) (io.ReadCloser, error) {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.base.String(), "/")+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if err := c.sign(ctx, req, body, service); err != nil {
+		return nil, err
+	}
+	patient := http.Client{Transport: c.http.Transport}
+	res, err := patient.Do(req)
+	if err != nil {
+		return nil, c.noAnswer(err)
+	}
+	if res.StatusCode/100 != 2 {
+		defer res.Body.Close()
+		b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+		if err != nil {
+			return nil, fmt.Errorf("read the answer of %s: %w", c.base, err)
+		}
+		return nil, answerError(res, b)
+	}
+	return res.Body, nil
+}
+
+func (c *Client) noAnswer(err error) error {
+	if ue, ok := errors.AsType[*url.Error](err); ok {
+		err = ue.Err
+	}
+	return fmt.Errorf("no answer from %s: %w", c.base, err)
+}
+
 // Get reads something that needs no signature, such as the root CA.
 func (c *Client) Get(ctx context.Context, path string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.base.String(), "/")+path, http.NoBody)
@@ -177,10 +215,7 @@ func (c *Client) Get(ctx context.Context, path string) ([]byte, error) {
 func (c *Client) do(req *http.Request, out any) error {
 	res, err := c.http.Do(req)
 	if err != nil {
-		if ue, ok := errors.AsType[*url.Error](err); ok {
-			err = ue.Err
-		}
-		return fmt.Errorf("no answer from %s: %w", c.base, err)
+		return c.noAnswer(err)
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))

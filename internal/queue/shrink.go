@@ -29,6 +29,10 @@ func (s *Store) shrink() {
 		s.shrinkN--
 		return
 	}
+	if !s.copying.TryLock() {
+		return
+	}
+	defer s.copying.Unlock()
 	size, live, err := s.usage()
 	if s.broken != nil || err != nil || size < s.tuning.shrinkFrom || live > shrinkMax || live > size/4 {
 		return

@@ -44,6 +44,8 @@ type Store struct {
 	out outbox
 	end sync.WaitGroup
 
+	copying sync.Mutex // held by Copy, and tried by shrink; taken before mu
+
 	mu     sync.RWMutex // guards db, which the committer alone changes, and closed
 	db     *bolt.DB
 	closed bool

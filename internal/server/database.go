@@ -40,6 +40,9 @@ func isPostgres(s string) bool {
 // whose database is another one than is asked for. With a new one of either, no
 // access key would work, the one in admin.json included.
 func checkWhole(o *Options) error {
+	if exists(filepath.Join(o.Data, restoreDir)) {
+		return fmt.Errorf("data folder %s is what a restore left that did not come to its end: empty it, and restore again", o.Data)
+	}
 	bound, err := boundTo(o.Data)
 	if err != nil {
 		return err

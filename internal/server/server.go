@@ -62,6 +62,9 @@ type Server struct {
 	expiry    *expiryWatch
 	metrics   *telemetry.Metrics
 	db        *sqlstore.DB
+	queue     *queue.Store
+
+	rotation sync.Mutex // held while the key ring changes, and while a backup copies what is sealed by it
 
 	mu        sync.Mutex // guards the fields below
 	endpoints Endpoints
@@ -147,6 +150,7 @@ type rooms struct {
 	sessions     *sts.Authenticator
 	aliases      *sts.RoleAliases
 	objects      *s3.Service
+	engine       *local.Engine
 }
 
 // openRooms makes every service over the database.
@@ -196,6 +200,7 @@ func (s *Server) openRooms(ctx context.Context) (*rooms, error) {
 		return nil, err
 	}
 	s.stop(engine.Close)
+	r.engine = engine
 	r.objects = s3.New(s3.Config{Store: s.db.Buckets(), Engine: engine, Region: region, Now: o.Now, Rand: o.Rand, Log: o.Logger, Failed: s.uploadFailed})
 	return r, nil
 }
@@ -222,7 +227,8 @@ func (s *Server) openFronts(r *rooms) error {
 			api.STS(sts.NewAssumer(r.tokens, o.Logger), r.sessions, messages),
 			api.S3(r.objects),
 			api.Sekisho(s.info, &api.Explainer{Registry: r.things, Certificates: r.certificates, Sessions: r.sessions, S3: r.objects},
-				&api.Uploads{Ledger: s.ledger, Door: s.db.Uploads(), Aliases: r.aliases, S3: r.objects}),
+				&api.Uploads{Ledger: s.ledger, Door: s.db.Uploads(), Aliases: r.aliases, S3: r.objects},
+				&api.Maintenance{Backups: &backups{s: s, engine: r.engine, queue: s.queue}}),
 		},
 		Authenticator: r.sessions, Account: s.account, Region: o.Region, PublicHosts: o.PublicHosts,
 		Own: own.handler(), MQTT: websocket, Observer: s.metrics, Uses: r.uses, Denials: messages, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
@@ -258,17 +264,16 @@ func (s *Server) openBroker(ctx context.Context, r *rooms) error {
 	s.admission = newAdmission(&admission{
 		certificates: r.certificates, publish: ownMessages{s}.tell, refused: figures.Refused, log: o.Logger, now: o.Now,
 	}, o.PublicHosts)
-	store, err := queue.Open(filepath.Join(o.Data, queueDir), queue.Options{Log: o.Logger})
-	if err != nil {
+	if s.queue, err = queue.Open(filepath.Join(o.Data, queueDir), queue.Options{Log: o.Logger}); err != nil {
 		return err
 	}
-	s.stop(store.Close)
+	s.stop(s.queue.Close)
 	if err := r.things.ClearConnectivity(ctx); err != nil { // a full disk must not keep it from starting
 		o.Logger.LogAttrs(ctx, slog.LevelError, "who was connected before is still said to be", slog.Any("error", err))
 	}
 	came := newPresence(r.things.SetConnectivity, o.Logger)
 	s.broker, err = broker.New(ctx, broker.Config{
-		Profile: profile, Limits: limits, Access: s.access, Store: store,
+		Profile: profile, Limits: limits, Access: s.access, Store: s.queue,
 		Observer: figures, Logger: o.Logger, Now: o.Now, Rand: o.Rand, Presence: came.take,
 		Taps: append(s.uploadTaps(), broker.Tap{Filters: uploads.DoorFilters(), Take: s.askDesk, Wait: true}),
 	})
@@ -296,6 +301,9 @@ func (s *Server) openData() error {
 	}
 	s.stop(lock.Close)
 	if err := checkWhole(&s.opts); err != nil {
+		return err
+	}
+	if err := removeStaleBackups(s.opts.Data); err != nil {
 		return err
 	}
 	return removeEndpoints(s.opts.Data)

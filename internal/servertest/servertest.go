@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -67,7 +68,7 @@ func Start(tb testing.TB, change ...func(*server.Options)) *Server {
 	for _, c := range change {
 		c(&o)
 	}
-	s.options = o
+	s.options, s.Data = o, o.Data
 	s.open()
 	return s
 }
@@ -163,6 +164,11 @@ func (s *Server) Own(method, path string, in, out any) error {
 // OwnAs is Own as another caller.
 func (s *Server) OwnAs(p aws.CredentialsProvider, method, path string, in, out any) error {
 	s.tb.Helper()
+	return s.client(p).Call(s.tb.Context(), "sekisho", method, path, nil, in, out)
+}
+
+func (s *Server) client(p aws.CredentialsProvider) *client.Client {
+	s.tb.Helper()
 	k, err := p.Retrieve(s.tb.Context())
 	s.ok(err)
 	c, err := client.New(client.Config{
@@ -170,7 +176,13 @@ func (s *Server) OwnAs(p aws.CredentialsProvider, method, path string, in, out a
 		AccessKeyID: k.AccessKeyID, SecretAccessKey: k.SecretAccessKey, SessionToken: k.SessionToken,
 	})
 	s.ok(err)
-	return c.Call(s.tb.Context(), "sekisho", method, path, nil, in, out)
+	return c
+}
+
+// Backup asks for a backup as a caller, and returns the archive as the server sealed it.
+func (s *Server) Backup(p aws.CredentialsProvider, recipient string) (io.ReadCloser, error) {
+	s.tb.Helper()
+	return s.client(p).Stream(s.tb.Context(), "sekisho", http.MethodPost, "/_sekisho/backup", map[string]string{"recipient": recipient})
 }
 
 // Raw opens a plain connection to the API port and sends what it is given.

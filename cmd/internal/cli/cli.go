@@ -16,6 +16,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+
+	"golang.org/x/term"
 )
 
 // Exit codes of every command.
@@ -35,6 +37,10 @@ type Terminal struct {
 	Stdout, Stderr io.Writer
 	LookupEnv      func(string) (string, bool)
 	IsTerminal     bool // Stderr is one
+
+	// ReadSecret asks the person at the terminal for something that is not
+	// shown; nil where there is nobody to ask.
+	ReadSecret func(prompt string) (string, error)
 }
 
 // Getenv is for variables of which nothing means that there is none.
@@ -65,6 +71,14 @@ func (p *Program) Main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	t := &Terminal{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv, IsTerminal: isTerminal(os.Stderr)}
+	if fd := int(os.Stdin.Fd()); term.IsTerminal(fd) {
+		t.ReadSecret = func(prompt string) (string, error) {
+			fmt.Fprint(t.Stderr, prompt)
+			b, err := term.ReadPassword(fd)
+			fmt.Fprintln(t.Stderr)
+			return string(b), err
+		}
+	}
 	return p.Dispatch(ctx, t, os.Args[1:])
 }
 

@@ -32,7 +32,7 @@ func run(out string) error {
 // are nil: nothing is called.
 func render() ([]byte, error) {
 	operations, err := api.Operations([]api.Service{
-		api.IoT(nil, nil, nil, nil), api.IAM(nil, nil), api.STS(nil, nil, nil), api.IoTData(nil), api.S3(nil), api.Sekisho(nil, nil, nil),
+		api.IoT(nil, nil, nil, nil), api.IAM(nil, nil), api.STS(nil, nil, nil), api.IoTData(nil), api.S3(nil), api.Sekisho(nil, nil, nil, nil),
 	})
 	if err != nil {
 		return nil, err

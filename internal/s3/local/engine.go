@@ -42,6 +42,7 @@ type Engine struct {
 	buffers    sync.Pool
 	manifests  *cache.Cache[ID, *manifest]
 	pins       pins
+	holds      holds
 
 	kick  chan struct{} // there may be garbage
 	stop  context.CancelFunc

@@ -52,36 +52,48 @@ func (e *Engine) reapLoop(ctx context.Context) {
 // do not bring it back, since the list of garbage is synced later.
 func (e *Engine) reap(ctx context.Context) error {
 	for ctx.Err() == nil {
-		list, err := e.cfg.Store.Garbage(ctx, reapBatch)
-		if err != nil {
+		more, err := e.reapOnce(ctx)
+		if err != nil || !more {
 			return err
-		}
-		var gone []ID
-		for _, g := range list {
-			switch err := e.destroy(ctx, g); {
-			case errors.Is(err, errPinned):
-			case err != nil:
-				return err
-			default:
-				gone = append(gone, g.ID)
-			}
-		}
-		if len(gone) > 0 {
-			e.hook("reaped")
-			err = e.cfg.Store.Forget(ctx, gone)
-			for _, id := range gone {
-				e.pins.spare(id)
-				e.manifests.Drop(id)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		if len(list) < reapBatch || len(gone) == 0 {
-			return nil
 		}
 	}
 	return nil
+}
+
+// reapOnce removes a batch, and reports whether there is more to remove. It
+// removes nothing while somebody holds.
+func (e *Engine) reapOnce(ctx context.Context) (more bool, err error) {
+	e.holds.mu.Lock()
+	defer e.holds.mu.Unlock()
+	if e.holds.n > 0 {
+		return false, nil
+	}
+	list, err := e.cfg.Store.Garbage(ctx, reapBatch)
+	if err != nil {
+		return false, err
+	}
+	var gone []ID
+	for _, g := range list {
+		switch err := e.destroy(ctx, g); {
+		case errors.Is(err, errPinned):
+		case err != nil:
+			return false, err
+		default:
+			gone = append(gone, g.ID)
+		}
+	}
+	if len(gone) > 0 {
+		e.hook("reaped")
+		err = e.cfg.Store.Forget(ctx, gone)
+		for _, id := range gone {
+			e.pins.spare(id)
+			e.manifests.Drop(id)
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return len(list) == reapBatch && len(gone) > 0, nil
 }
 
 var errPinned = errors.New("being read")
