@@ -26,6 +26,7 @@ func program() *cli.Program {
 			{Name: "import", Summary: "copy a fleet from elsewhere to the server", Sub: importCommands()},
 			{Name: "backup", Args: "FILE", Summary: "copy everything that a running server keeps into one sealed file", Run: makeBackup},
 			{Name: "restore", Args: "FILE", Summary: "make a data folder of a backup", Run: restore},
+			{Name: "keys", Summary: "the master key", Sub: keysCommands()},
 			{Name: "device", Summary: device.About, Sub: device.Commands()},
 			{Name: "demo", Summary: "do the whole main job in a temporary folder", Run: demo},
 			cli.VersionCommand(version),

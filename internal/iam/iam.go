@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/cache"
@@ -37,6 +38,10 @@ type Service struct {
 	now     func() time.Time
 	random  io.Reader
 	log     *slog.Logger
+
+	// sealing is held for reading from sealing a secret to keeping it, so that
+	// none is kept with a key of the ring that Reseal was to get rid of.
+	sealing sync.RWMutex
 
 	builtin   map[string]*builtinPolicy // AWS managed policies by ARN
 	root      *userGrants               // the account root, of which only the ARN counts

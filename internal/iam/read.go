@@ -245,6 +245,12 @@ func (s *Service) loadKey(ctx context.Context, id string) (*keyRecord, error) {
 		return nil, err
 	}
 	secret, err := s.sealer.Open(k.Sealed, []byte(k.ID))
+	if err != nil { // Reseal may have sealed it anew since it was read, and the old key be gone
+		if k, err = s.store.Key(ctx, id); err != nil {
+			return nil, err
+		}
+		secret, err = s.sealer.Open(k.Sealed, []byte(k.ID))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the secret of access key %s: %w", id, err)
 	}

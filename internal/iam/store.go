@@ -216,8 +216,24 @@ type TagOwner struct {
 	ProviderARN string
 }
 
+// SealStore keeps the sealed secrets of access keys.
+type SealStore interface {
+	// SealedKeys lists id and Sealed of every access key, by id.
+	SealedKeys(ctx context.Context, after string, limit int) ([]AccessKey, error)
+	// ReplaceSealed puts secrets that were sealed anew in the place of the old
+	// ones, where these still stand. Nobody hears of it: the secrets are the same.
+	ReplaceSealed(ctx context.Context, list []Resealed) error
+}
+
+// Resealed is the secret of an access key, sealed anew.
+type Resealed struct {
+	ID      string
+	Was, Is []byte
+}
+
 // Store is everything that the service keeps.
 type Store interface {
+	SealStore
 	RoleStore
 	UserStore
 	GroupStore

@@ -108,6 +108,8 @@ func (s *Service) CreateAccessKey(ctx context.Context, userName string) (AccessK
 }
 
 func (s *Service) insertKey(ctx context.Context, k AccessKey, secret string, limit int) error {
+	s.sealing.RLock()
+	defer s.sealing.RUnlock()
 	sealed, err := s.sealer.Seal([]byte(secret), []byte(k.ID))
 	if err != nil {
 		return fmt.Errorf("seal access key: %w", err)

@@ -64,6 +64,7 @@ type Server struct {
 	db        *sqlstore.DB
 	queue     *queue.Store
 
+	keeper   *keyKeeper
 	rotation sync.Mutex // held while the key ring changes, and while a backup copies what is sealed by it
 
 	mu        sync.Mutex // guards the fields below
@@ -94,6 +95,7 @@ func New(ctx context.Context, o Options) (_ *Server, err error) {
 	if err := s.prepareAdmin(ctx, r.identities); err != nil {
 		return nil, err
 	}
+	s.keepKeys(ctx, r, changes.Publish)
 	s.metrics = telemetry.NewMetrics(o.Version)
 	s.openLedger()
 	if err := s.openDesk(r); err != nil {
@@ -228,7 +230,7 @@ func (s *Server) openFronts(r *rooms) error {
 			api.S3(r.objects),
 			api.Sekisho(s.info, &api.Explainer{Registry: r.things, Certificates: r.certificates, Sessions: r.sessions, S3: r.objects},
 				&api.Uploads{Ledger: s.ledger, Door: s.db.Uploads(), Aliases: r.aliases, S3: r.objects},
-				&api.Maintenance{Backups: &backups{s: s, engine: r.engine, queue: s.queue}}),
+				&api.Maintenance{Backups: &backups{s: s, engine: r.engine, queue: s.queue}, Keys: s.keeper}),
 		},
 		Authenticator: r.sessions, Account: s.account, Region: o.Region, PublicHosts: o.PublicHosts,
 		Own: own.handler(), MQTT: websocket, Observer: s.metrics, Uses: r.uses, Denials: messages, Logger: o.Logger, Now: o.Now, Rand: o.Rand,

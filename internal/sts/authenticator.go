@@ -177,6 +177,9 @@ func (a *Authenticator) sessionPolicies(ctx context.Context, s *session) (policy
 // look at the expiry.
 func (a *Authenticator) Recheck(ctx context.Context, i *Identity) (*Identity, error) {
 	if i.session != nil {
+		if i.session.key.dead.Load() {
+			return nil, revoked("the key that sealed the session was given up as compromised")
+		}
 		on, err := a.standing(ctx, i.session.claims, a.cfg.Now())
 		if err != nil {
 			return nil, err

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -43,18 +44,23 @@ const maxSession = 36 * time.Hour
 // keySize is the length of a master key.
 const keySize = 32
 
-// KeyRing holds the master keys, the current one first. It never changes once
-// it is loaded.
+// KeyRing holds the master keys, the current one first.
 type KeyRing struct {
+	path   string
 	random io.Reader
 	now    func() time.Time
-	keys   []*masterKey
+
+	keys atomic.Pointer[[]*masterKey]
+
+	mu   sync.Mutex // guards file, and is held while the ring changes
+	file keyFile    // as it stands on disk
 }
 
 // masterKey is one master key with what was derived from it.
 type masterKey struct {
 	id      uint32
-	retired time.Time // zero for the current one
+	retired atomic.Int64 // Unix nanoseconds; 0 for the current one
+	dead    atomic.Bool  // compromised: opens what is at rest until that is sealed anew, and no session
 	seals   [purposes]*xaes
 	macs    sync.Pool // HMACs of ForSessionSecrets
 }
@@ -67,7 +73,9 @@ type keyFileEntry struct {
 	ID      uint32     `json:"id"`
 	Created time.Time  `json:"created"`
 	Retired *time.Time `json:"retired,omitempty"`
-	Secret  []byte     `json:"secret"`
+	// Compromised is set until nothing at rest is sealed with the key any more.
+	Compromised bool   `json:"compromised,omitempty"`
+	Secret      []byte `json:"secret"`
 }
 
 // OpenKeyRing reads the key ring of a file that only its owner may read, or
@@ -94,16 +102,36 @@ func OpenKeyRing(path string, random io.Reader, now func() time.Time) (*KeyRing,
 	if err != nil {
 		return nil, fmt.Errorf("read key ring %s: %w", path, err)
 	}
+	r.path = path
 	return r, nil
 }
 
-// createKeyFile makes the file appear whole or not at all, and never in place of another.
-func createKeyFile(path string, random io.Reader, now time.Time) (err error) {
-	secret := make([]byte, keySize)
-	if _, err := io.ReadFull(random, secret); err != nil {
-		return fmt.Errorf("read randomness: %w", err)
+// newEntry makes a master key.
+func newEntry(id uint32, random io.Reader, now time.Time) (keyFileEntry, error) {
+	e := keyFileEntry{ID: id, Created: now.UTC().Truncate(time.Second), Secret: make([]byte, keySize)}
+	if _, err := io.ReadFull(random, e.Secret); err != nil {
+		return e, fmt.Errorf("read randomness: %w", err)
 	}
-	raw, err := json.MarshalIndent(keyFile{Keys: []keyFileEntry{{ID: 1, Created: now.UTC().Truncate(time.Second), Secret: secret}}}, "", "  ")
+	return e, nil
+}
+
+// createKeyFile makes the file appear whole or not at all, and never in place of another.
+func createKeyFile(path string, random io.Reader, now time.Time) error {
+	e, err := newEntry(1, random, now)
+	if err != nil {
+		return err
+	}
+	return writeKeyFile(path, &keyFile{Keys: []keyFileEntry{e}}, func(from string) error {
+		if err := os.Link(from, path); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return os.Remove(from)
+	})
+}
+
+// writeKeyFile has place put the file, which is whole and on disk, where it belongs.
+func writeKeyFile(path string, k *keyFile, place func(from string) error) (err error) {
+	raw, err := json.MarshalIndent(k, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -111,13 +139,16 @@ func createKeyFile(path string, random io.Reader, now time.Time) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
 	_, err = f.Write(raw)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := place(f.Name()); err != nil {
 		return err
 	}
 	dir, err := os.Open(filepath.Dir(path))
@@ -135,25 +166,28 @@ func parseKeyRing(raw []byte, random io.Reader, now func() time.Time) (*KeyRing,
 	if len(f.Keys) == 0 || f.Keys[0].Retired != nil {
 		return nil, errors.New("there is no current key")
 	}
-	r := &KeyRing{random: random, now: now}
+	r := &KeyRing{random: random, now: now, file: f}
+	var keys []*masterKey
 	for _, e := range f.Keys {
-		if len(e.Secret) != keySize || e.ID == 0 || r.find(e.ID) != nil {
+		if len(e.Secret) != keySize || e.ID == 0 || findKey(keys, e.ID) != nil {
 			return nil, fmt.Errorf("key %d is damaged", e.ID)
 		}
 		k, err := deriveKeys(e)
 		if err != nil {
 			return nil, err
 		}
-		r.keys = append(r.keys, k)
+		keys = append(keys, k)
 	}
+	r.keys.Store(&keys)
 	return r, nil
 }
 
 func deriveKeys(e keyFileEntry) (*masterKey, error) {
 	k := &masterKey{id: e.ID}
 	if e.Retired != nil {
-		k.retired = *e.Retired
+		k.retired.Store(e.Retired.UnixNano())
 	}
+	k.dead.Store(e.Compromised)
 	for p := range purposes {
 		key, err := hkdf.Key(sha256.New, e.Secret, nil, "sekisho/1/"+p.label(), keySize)
 		if err != nil {
@@ -170,10 +204,12 @@ func deriveKeys(e keyFileEntry) (*masterKey, error) {
 	return k, nil
 }
 
-func (r *KeyRing) current() *masterKey { return r.keys[0] }
+func (r *KeyRing) current() *masterKey { return (*r.keys.Load())[0] }
 
-func (r *KeyRing) find(id uint32) *masterKey {
-	for _, k := range r.keys {
+func (r *KeyRing) find(id uint32) *masterKey { return findKey(*r.keys.Load(), id) }
+
+func findKey(keys []*masterKey, id uint32) *masterKey {
+	for _, k := range keys {
 		if k.id == id {
 			return k
 		}
@@ -183,7 +219,8 @@ func (r *KeyRing) find(id uint32) *masterKey {
 
 // live reports whether what the key made for sessions still counts.
 func (k *masterKey) live(now time.Time) bool {
-	return k.retired.IsZero() || now.Before(k.retired.Add(maxSession))
+	retired := k.retired.Load()
+	return !k.dead.Load() && (retired == 0 || now.Before(time.Unix(0, retired).Add(maxSession)))
 }
 
 // secret is the secret access key of a session: 40 characters, as AWS's are.
@@ -213,7 +250,10 @@ const sealVersion = 1
 
 // Seal encrypts plain. It opens only with the same context.
 func (s *Sealer) Seal(plain, context []byte) ([]byte, error) {
-	k := s.ring.current()
+	return s.sealWith(s.ring.current(), plain, context)
+}
+
+func (s *Sealer) sealWith(k *masterKey, plain, context []byte) ([]byte, error) {
 	out := make([]byte, 0, sealHeader+xaesNonce+len(plain)+xaesTag)
 	out = append(out, sealVersion)
 	out = binary.BigEndian.AppendUint32(out, k.id)

@@ -35,13 +35,14 @@ func (r *KeyRing) issue(c *claims) (cred Credentials, packed int, err error) {
 	if packed, err = c.packedSize(len(plain)); err != nil {
 		return Credentials{}, packed, err
 	}
-	sealed, err := r.Sealer(ForSessionTokens).Seal(plain, nil)
+	k := r.current() // for both: the ring may be rotated meanwhile
+	sealed, err := r.Sealer(ForSessionTokens).sealWith(k, plain, nil)
 	if err != nil {
 		return Credentials{}, 0, fmt.Errorf("seal session token: %w", err)
 	}
 	return Credentials{
 		AccessKeyID:     c.AccessKeyID,
-		SecretAccessKey: r.current().secret(c.AccessKeyID),
+		SecretAccessKey: k.secret(c.AccessKeyID),
 		SessionToken:    base64.StdEncoding.EncodeToString(sealed),
 		Expiration:      time.Unix(c.Expires, 0).UTC(),
 	}, packed, nil

@@ -20,6 +20,7 @@ func RunIAM(t *testing.T, open Opener) {
 	t.Helper()
 	t.Run("roles", func(t *testing.T) { t.Parallel(); iamRoles(t, open) })
 	t.Run("users and keys", func(t *testing.T) { t.Parallel(); iamUsers(t, open) })
+	t.Run("sealed secrets", func(t *testing.T) { t.Parallel(); iamSealed(t, open) })
 	t.Run("policies", func(t *testing.T) { t.Parallel(); iamPolicies(t, open) })
 	t.Run("grants", func(t *testing.T) { t.Parallel(); iamGrants(t, open) })
 	t.Run("tags", func(t *testing.T) { t.Parallel(); iamTags(t, open) })
