@@ -122,7 +122,7 @@ func (s *server) transport() *http.Transport {
 	var d net.Dialer
 	return &http.Transport{
 		TLSClientConfig:     &tls.Config{RootCAs: s.roots},
-		MaxIdleConnsPerHost: 64,
+		MaxIdleConnsPerHost: 64, ExpectContinueTimeout: time.Second, // as the SDK's own
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			host, port, err := net.SplitHostPort(addr)
 			if err == nil && (host == "localhost" || strings.HasSuffix(host, ".localhost")) {

@@ -28,6 +28,7 @@ func serve(ctx context.Context, t *cli.Terminal, args []string) error {
 	fs.StringVar(&o.Region, "region", "", "`region` this server is; fixed at first start, us-east-1 unless given")
 	fs.StringVar(&o.AccountID, "account-id", "", "twelve-digit account `number`; fixed at first start, 000000000000 unless given")
 	fs.StringVar(&o.S3Durability, "s3-durability", o.S3Durability, "full, or fast to skip fsync")
+	fs.StringVar(&o.DiskReserve, "disk-reserve", "", "`size` of the disk that stays free, as 256MiB or 5%; below it what adds something is refused; 0 for none (default 256MiB, or 5% where that is less)")
 	fs.StringVar(&o.S3Engine, "s3-engine", o.S3Engine, "local")
 	fs.StringVar(&o.MQTTProfile, "mqtt-profile", o.MQTTProfile, "aws, or standard for OASIS semantics and QoS 2")
 	o.MQTTLimits = map[string]string{}

@@ -105,6 +105,11 @@ func (h *Handler) run(ctx context.Context, c *Call, binding *awsapi.Binding, row
 	if err := c.authorize(ctx, row, in); err != nil {
 		return err
 	}
+	if c.Service != ownService && adds(row.Name) {
+		if err := h.room(); err != nil {
+			return err
+		}
+	}
 	if c.Service == "s3" { // for answers that the handler writes itself
 		c.Writer.Header().Set("X-Amz-Request-Id", c.RequestID)
 	}

@@ -57,6 +57,10 @@ type Options struct {
 	Own  http.Handler // unsigned requests below /_sekisho/; nil answers 404
 	MQTT http.Handler // WebSocket upgrades of /mqtt; nil answers 501
 
+	// Room is asked before an operation that adds something is run; its error is
+	// the answer. nil means that there always is room.
+	Room func() error
+
 	Observer Observer // nil counts nothing
 	Uses     Uses     // nil notes nothing
 	Denials  Denials  // nil encodes none
@@ -76,6 +80,7 @@ type Handler struct {
 	region   string
 	own      http.Handler
 	mqtt     http.Handler
+	room     func() error
 	observer Observer
 	uses     Uses
 	denials  Denials
@@ -101,6 +106,7 @@ func New(o Options) (*Handler, error) {
 		region:   o.Region,
 		own:      o.Own,
 		mqtt:     o.MQTT,
+		room:     o.Room,
 		observer: o.Observer,
 		uses:     o.Uses,
 		denials:  o.Denials,
@@ -110,6 +116,9 @@ func New(o Options) (*Handler, error) {
 	}
 	if h.own == nil {
 		h.own = http.NotFoundHandler()
+	}
+	if h.room == nil {
+		h.room = func() error { return nil }
 	}
 	if h.observer == nil {
 		h.observer = noObserver{}
@@ -212,7 +221,12 @@ func (h *Handler) refuse(ctx context.Context, c *Call, answer *answerWriter, err
 	case dataService:
 		described.Fields = append(described.Fields, traceID(c.RequestID))
 	}
-	c.received.drain()
+	known := c.Identity != nil
+	c.received.drain(known)
+	if c.HTTP.ProtoMajor == 1 && c.received.eager(known) {
+		gently(ctx, answer, func(w http.ResponseWriter) { _ = awsapi.WriteError(w, c.service.Service, c.RequestID, described) })
+		return
+	}
 	_ = awsapi.WriteError(answer, c.service.Service, c.RequestID, described) // an error is the client's: it has gone
 }
 

@@ -223,13 +223,17 @@ func (x *arrival) open(l *loop) {
 // returns when everything that must keep the message has it on disk. Errors:
 // iot.KindInvalid for a topic or a QoS that nobody may publish, KindTooLarge,
 // KindDenied for a topic that only MQTT connections may publish to, KindLimit
-// where no further message can be retained.
+// where no further message can be retained, KindBusy while the disk is nearly
+// full for what may have to be kept.
 func (b *Broker) Publish(ctx context.Context, m *Message) error {
 	if err := b.checkMessage(m); err != nil {
 		return err
 	}
 	if err := b.checkReserved(m.Topic); err != nil {
 		return err
+	}
+	if (m.QoS > 0 || m.Retain && len(m.Payload) > 0) && b.full() {
+		return iot.Errorf(iot.KindBusy, "disk", "The server's disk is nearly full: messages that have to be kept are not taken")
 	}
 	return b.publish(ctx, b.loopOf(m.Topic), m)
 }

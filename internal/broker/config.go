@@ -77,8 +77,9 @@ type Config struct {
 	Limits   Limits
 	Loops    int // 0 means one for each processor
 	Access   Access
-	Store    Store    // nil keeps everything in memory only
-	Observer Observer // nil counts nothing
+	Store    Store       // nil keeps everything in memory only
+	Full     func() bool // the store's disk has no room to spare; nil means never
+	Observer Observer    // nil counts nothing
 	Logger   *slog.Logger
 	Now      func() time.Time
 	Rand     io.Reader

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"slices"
+
 	"github.com/sekisho-iot/sekisho/internal/mqtt"
 )
 
@@ -43,10 +45,27 @@ func (c *conn) publish(frame []byte) error {
 		l.b.observer.Limit("retained_messages")
 		return c.refusePublish(p, mqtt.QuotaExceeded)
 	}
+	if p.QoS > 0 && l.b.full() && c.mustKeep(p) {
+		l.b.observer.Limit("disk")
+		return c.refusePublish(p, mqtt.QuotaExceeded)
+	}
 	o.from = c.session
 	c.distribute(o)
 	return nil
 }
+
+// mustKeep reports whether a message takes room on the disk: a retained one
+// does, and one for a persistent session.
+func (c *conn) mustKeep(p *mqtt.Publish) bool {
+	if p.Retain && len(p.Payload) > 0 && !ingested(p.Topic) {
+		return true
+	}
+	r := c.route(p.Topic)
+	return r.durable > 0 || len(r.groups) > 0 || slices.ContainsFunc(r.loops, func(other remote) bool { return other.durable })
+}
+
+// full reports whether what can be refused must not be kept.
+func (b *Broker) full() bool { return b.cfg.Full != nil && b.store != nil && b.cfg.Full() }
 
 // acceptable judges what the limits and the profile say of a PUBLISH.
 func (c *conn) acceptable(p *mqtt.Publish) error {
@@ -271,6 +290,10 @@ func (l *loop) giveSafely(o *outgoing, t *target, qos mqtt.QoS) {
 	}
 	if s.full() {
 		s.overflow()
+		return
+	}
+	if o.from == nil && s.conn == nil && l.b.full() { // the server's own: nobody would send it again
+		l.b.dropped(s, "disk_full")
 		return
 	}
 	e := s.newEntry(o, t, qos)

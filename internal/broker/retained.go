@@ -47,6 +47,10 @@ func (l *loop) retain(o *outgoing) {
 		}
 		return
 	}
+	if b.full() { // QoS 0, or of the server's own: others were refused
+		b.observer.Dropped("disk_full")
+		return
+	}
 	m := o.message()
 	if !r.room(topic, m.size(), &b.cfg.Limits) {
 		b.observer.Limit("retained_messages")

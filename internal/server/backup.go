@@ -113,12 +113,11 @@ func (b *backups) room() error {
 			need += st.Size()
 		}
 	}
-	free, err := freeSpace(b.s.opts.Data)
-	if err == nil && free < need {
+	if left := max(b.s.disk.left.Load(), 0); left < need && !b.s.disk.off() {
 		return iot.Errorf(iot.KindBusy, "backup",
-			"The backup needs %d MiB for a moment on the disk of the data folder, which has %d MiB left.", need>>20+1, free>>20)
+			"The backup needs %d MiB for a moment on the disk of the data folder, which has %d MiB left above its reserve.", need>>20+1, left>>20)
 	}
-	return err
+	return nil
 }
 
 // backupCopy is a backup under way: copies of what changes, and a hold on what does not.

@@ -131,6 +131,7 @@ type ownHandler struct {
 	rootPEM []byte
 	metrics *telemetry.Metrics
 	ready   func(context.Context) error
+	full    func() bool
 }
 
 func (o *ownHandler) handler() http.Handler {
@@ -143,7 +144,11 @@ func (o *ownHandler) handler() http.Handler {
 			answerJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "not ready"})
 			return
 		}
-		answerJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+		state := map[string]string{"status": "ready", "disk": "ok"}
+		if o.full() { // whoever reads still has to be sent here
+			state["disk"] = "nearly full: what adds something is refused"
+		}
+		answerJSON(w, http.StatusOK, state)
 	})
 	mux.Handle("GET /_sekisho/metrics", o.metrics.Handler())
 	mux.HandleFunc("GET /_sekisho/root-ca.pem", func(w http.ResponseWriter, _ *http.Request) {

@@ -34,6 +34,7 @@ type Options struct {
 	MQTTProfile        string            // "aws" or "standard"
 	MQTTLimits         map[string]string // by name, see MQTTLimits; the profile's where there is none
 	InsecureHTTP       bool              // serve plain HTTP beyond loopback
+	DiskReserve        string            // how much of the disk stays free: "256MiB", "5%", "0"; "" is the default
 	UploadTopics       []string          // topic filters of messages that may hold a file
 	UploadFailedTopics []string          // topic filters of messages that may say that an upload has failed; none means the above, then /failed
 	UploadsKeep        time.Duration     // how long the ledger keeps a record; 0 for ever
@@ -112,6 +113,9 @@ func (o *Options) Validate() error {
 		return usagef("SEKISHO_ADMIN_ACCESS_KEY_ID and SEKISHO_ADMIN_SECRET_ACCESS_KEY go together")
 	}
 	if err := o.validateUploads(); err != nil {
+		return err
+	}
+	if _, err := parseReserve(o.DiskReserve); err != nil {
 		return err
 	}
 	if err := o.validateUnbuilt(); err != nil {

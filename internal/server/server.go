@@ -63,6 +63,7 @@ type Server struct {
 	metrics   *telemetry.Metrics
 	db        *sqlstore.DB
 	queue     *queue.Store
+	disk      *disk
 
 	keeper   *keyKeeper
 	rotation sync.Mutex // held while the key ring changes, and while a backup copies what is sealed by it
@@ -96,7 +97,6 @@ func New(ctx context.Context, o Options) (_ *Server, err error) {
 		return nil, err
 	}
 	s.keepKeys(ctx, r, changes.Publish)
-	s.metrics = telemetry.NewMetrics(o.Version)
 	s.openLedger()
 	if err := s.openDesk(r); err != nil {
 		return nil, err
@@ -112,7 +112,11 @@ func New(ctx context.Context, o Options) (_ *Server, err error) {
 
 // openState opens the data folder and the services over it, which hear of changes.
 func (s *Server) openState(ctx context.Context, changes *bus.Bus) (*rooms, error) {
+	s.metrics = telemetry.NewMetrics(s.opts.Version)
 	if err := s.openData(); err != nil {
+		return nil, err
+	}
+	if err := s.openDisk(ctx); err != nil {
 		return nil, err
 	}
 	var err error
@@ -195,7 +199,7 @@ func (s *Server) openRooms(ctx context.Context) (*rooms, error) {
 	r.sessions = sts.NewAuthenticator(r.tokens)
 	r.aliases = sts.NewRoleAliases(s.account, region, s.db.STS(), o.Now)
 	engine, err := local.Open(ctx, local.Config{
-		Dir: filepath.Join(o.Data, objectsDir), Store: s.db.Objects(), Fast: o.S3Durability == "fast",
+		Dir: filepath.Join(o.Data, objectsDir), Store: s.db.Objects(), Fast: o.S3Durability == "fast", Disk: s.disk,
 		Now: o.Now, Rand: o.Rand, Log: o.Logger,
 	})
 	if err != nil {
@@ -218,7 +222,7 @@ func (s *Server) openFronts(r *rooms) error {
 		certificates: r.certificates, authority: r.authority, own: ownCert, shown: serverCert,
 		figures: s.metrics.Certificates(), log: o.Logger, now: o.Now,
 	}
-	own := &ownHandler{rootPEM: r.authority.RootPEM(), metrics: s.metrics, ready: s.db.Ping}
+	own := &ownHandler{rootPEM: r.authority.RootPEM(), metrics: s.metrics, ready: s.db.Ping, full: s.disk.Full}
 	websocket := api.NewWebSocket(api.WebSocketOptions{Attach: s.attach, PublicHosts: o.PublicHosts, Logger: o.Logger, Now: o.Now})
 	messages := sts.NewMessages(r.tokens.Keys, o.Now)
 	front, err := api.New(api.Options{
@@ -233,7 +237,7 @@ func (s *Server) openFronts(r *rooms) error {
 				&api.Maintenance{Backups: &backups{s: s, engine: r.engine, queue: s.queue}, Keys: s.keeper}),
 		},
 		Authenticator: r.sessions, Account: s.account, Region: o.Region, PublicHosts: o.PublicHosts,
-		Own: own.handler(), MQTT: websocket, Observer: s.metrics, Uses: r.uses, Denials: messages, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
+		Own: own.handler(), MQTT: websocket, Room: s.disk.Room, Observer: s.metrics, Uses: r.uses, Denials: messages, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
 	})
 	if err != nil {
 		return err
@@ -275,7 +279,7 @@ func (s *Server) openBroker(ctx context.Context, r *rooms) error {
 	}
 	came := newPresence(r.things.SetConnectivity, o.Logger)
 	s.broker, err = broker.New(ctx, broker.Config{
-		Profile: profile, Limits: limits, Access: s.access, Store: s.queue,
+		Profile: profile, Limits: limits, Access: s.access, Store: s.queue, Full: s.disk.Full,
 		Observer: figures, Logger: o.Logger, Now: o.Now, Rand: o.Rand, Presence: came.take,
 		Taps: append(s.uploadTaps(), broker.Tap{Filters: uploads.DoorFilters(), Take: s.askDesk, Wait: true}),
 	})

@@ -22,9 +22,18 @@ type Config struct {
 	Fast      bool          // skip fsync: a power cut may lose or tear what was acknowledged
 	Inline    int           // objects up to this size live in the Store; 0 means DefaultInline, negative never
 	UploadAge time.Duration // uploads older than this are given up; 0 means DefaultUploadAge
+	Disk      Disk          // what the disk may still be given; nil gives all
 	Now       func() time.Time
 	Rand      io.Reader
 	Log       *slog.Logger
+}
+
+// Disk says how much may still be written. Its errors are the caller's.
+type Disk interface {
+	// Fits refuses a body of so many bytes that cannot be stored whole.
+	Fits(size int64) error
+	// Take takes that many bytes, right before they are written.
+	Take(n int64) error
 }
 
 // Defaults of Config.
@@ -62,6 +71,9 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 		cfg.Inline = DefaultInline
 	}
 	cfg.Inline = min(cfg.Inline, bufferSize-1)
+	if cfg.Disk == nil {
+		cfg.Disk = endless{}
+	}
 	if cfg.UploadAge == 0 {
 		cfg.UploadAge = DefaultUploadAge
 	}
@@ -89,6 +101,15 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	e.group.Go(func() { e.sweep(background, unswept) })
 	return e, nil
 }
+
+// endless is a disk that takes everything, until it does not.
+type endless struct{}
+
+// Fits implements Disk.
+func (endless) Fits(int64) error { return nil }
+
+// Take implements Disk.
+func (endless) Take(int64) error { return nil }
 
 // Close ends what runs in the background. Requests under way end by themselves.
 func (e *Engine) Close() error {

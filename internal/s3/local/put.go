@@ -86,13 +86,16 @@ func (e *Engine) abandon(b *blob) {
 // receive reads a body to its end, takes the hashes on the way, judges them,
 // and returns it durable. Bodies up to inline bytes stay in memory.
 func (e *Engine) receive(c *s3.Content, inline int) (*blob, error) {
+	if err := e.cfg.Disk.Fits(max(c.Size, 0)); err != nil {
+		return nil, err
+	}
 	id, err := e.newID()
 	if err != nil {
 		return nil, err
 	}
 	buf := e.buffers.Get().(*[bufferSize]byte) //nolint:forcetypeassert // the pool holds nothing else
 	defer e.buffers.Put(buf)
-	w := &receiver{md5: md5.New(), sum: c.Algorithm.NewHash()} //nolint:gosec // see above
+	w := &receiver{disk: e.cfg.Disk, md5: md5.New(), sum: c.Algorithm.NewHash()} //nolint:gosec // see above
 	b := &blob{id: id}
 
 	n, err := fill(c.Body, buf[:])
@@ -161,6 +164,7 @@ func incomplete(err error) error {
 // receiver is where the bytes of a body go.
 type receiver struct {
 	file *os.File
+	disk Disk
 	md5  hash.Hash
 	sum  hash.Hash // nil for none
 	size int64
@@ -175,6 +179,9 @@ func (w *receiver) hash(p []byte) {
 }
 
 func (w *receiver) write(p []byte) error {
+	if err := w.disk.Take(int64(len(p))); err != nil {
+		return err
+	}
 	w.hash(p)
 	if _, err := w.file.Write(p); err != nil {
 		return fmt.Errorf("write data file: %w", err)
