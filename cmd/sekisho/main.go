@@ -27,6 +27,7 @@ func program() *cli.Program {
 			{Name: "backup", Args: "FILE", Summary: "copy everything that a running server keeps into one sealed file", Run: makeBackup},
 			{Name: "restore", Args: "FILE", Summary: "make a data folder of a backup", Run: restore},
 			{Name: "keys", Summary: "the master key", Sub: keysCommands()},
+			{Name: "doctor", Summary: "look for what keeps a server from working, and say what to do", Run: doctor},
 			{Name: "device", Summary: device.About, Sub: device.Commands()},
 			{Name: "demo", Summary: "do the whole main job in a temporary folder", Run: demo},
 			cli.VersionCommand(version),

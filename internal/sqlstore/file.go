@@ -49,10 +49,10 @@ func withFile(ctx context.Context, path, mode string, fn func(c *sql.Conn) error
 	return fn(c)
 }
 
-// CheckFile reports whether an SQLite database that nobody writes is sound, and
-// no newer than this program.
+// CheckFile reports whether an SQLite database is sound, and no newer than this
+// program. A server may be using it.
 func CheckFile(ctx context.Context, path string) error {
-	return withFile(ctx, path, "ro", func(c *sql.Conn) error {
+	return withFile(ctx, path, "rw", func(c *sql.Conn) error {
 		var answer string
 		if err := c.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&answer); err != nil {
 			return fmt.Errorf("check database: %w", err)
