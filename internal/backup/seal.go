@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 
 	"filippo.io/age"
 )
@@ -29,8 +30,14 @@ func Seal(w io.Writer, passphrase string, workFactor int) (io.WriteCloser, error
 	if workFactor != 0 {
 		r.SetWorkFactor(workFactor)
 	}
-	return age.Encrypt(w, r)
+	sealed, err := age.Encrypt(w, r)
+	forgetScrypt()
+	return sealed, err
 }
+
+// forgetScrypt gives back what scrypt took, 256 MiB: the heap would grow to
+// twice as much before they are collected.
+func forgetScrypt() { debug.FreeOSMemory() }
 
 // Open returns what was sealed under the passphrase: ErrPassphrase for another
 // one, ErrNotBackup for what is no sealed file.
@@ -49,6 +56,7 @@ func Open(r io.Reader, passphrase string) (io.Reader, error) {
 		return nil, ErrNotBackup
 	}
 	opened, err := age.Decrypt(buffered, id)
+	forgetScrypt()
 	if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
 		return nil, ErrPassphrase
 	}
