@@ -63,7 +63,7 @@ func readUnit(t *testing.T, path string) unit {
 
 func units(t *testing.T) map[string]string {
 	t.Helper()
-	found, err := filepath.Glob("../packaging/systemd/*.service")
+	found, err := filepath.Glob("../packaging/systemd/sekisho-device-*.service")
 	check(t, err)
 	all := map[string]string{}
 	for _, path := range found {
