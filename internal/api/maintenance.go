@@ -55,6 +55,8 @@ func (m *Maintenance) createBackup(ctx context.Context, c *Call, in *CreateBacku
 		return nil, err
 	}
 	defer copied.Close()
+	c.handler.log.LogAttrs(ctx, slog.LevelWarn, "backup begun, with every key in it",
+		slog.String("request_id", c.RequestID), slog.String("principal", c.Identity.Principal.String()), slog.String("source", c.HTTP.RemoteAddr))
 	header := c.Writer.Header()
 	header.Set("Content-Type", "application/octet-stream")
 	header.Set("X-Amzn-Requestid", c.RequestID)

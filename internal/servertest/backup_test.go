@@ -185,6 +185,9 @@ func TestSecurityRule1_Backup(t *testing.T) {
 		t.Errorf("%d bytes, not sealed; %v", len(b), err)
 	}
 	must(t, first.Close())
+	if log := s.Log.String(); !strings.Contains(log, `"msg":"backup begun`) || !strings.Contains(log, "user/given") {
+		t.Error("the log does not say who made a backup")
+	}
 }
 
 // TestRestoreLeavesNothing: a backup that is no good leaves neither a folder nor a file.
