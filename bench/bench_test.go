@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	var s settings
-	flag.StringVar(&s.parts, "parts", "start,policy,credentials,devices,control,s3,mqtt,agent", "what to measure")
+	flag.StringVar(&s.parts, "parts", "start,policy,credentials,devices,control,search,s3,mqtt,agent", "what to measure")
 	flag.IntVar(&s.rounds, "rounds", 5, "rounds of each comparison, in turns")
 	flag.DurationVar(&s.round, "round", 3*time.Second, "length of a round")
 	flag.IntVar(&s.fleet, "fleet", 100_000, "devices of the part devices")
@@ -78,7 +78,7 @@ func (s *settings) run(dir string) error {
 	fmt.Printf("%s, %s/%s, %d cores, %d connections, median of %d rounds of %s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), connections, s.rounds, s.round)
 	for part := range strings.SplitSeq(s.parts, ",") {
 		run, ok := map[string]func(context.Context, string) error{
-			"start": s.start, "policy": s.policy, "credentials": s.credentials, "s3": s.s3, "mqtt": s.mqttPart, "agent": s.agent, "control": s.control, "devices": s.devices,
+			"start": s.start, "policy": s.policy, "credentials": s.credentials, "s3": s.s3, "mqtt": s.mqttPart, "agent": s.agent, "control": s.control, "devices": s.devices, "search": s.search,
 		}[part]
 		if !ok {
 			return fmt.Errorf("no part is called %q", part)
