@@ -131,7 +131,9 @@ func (d *DB) runBatch(ctx context.Context, batch []*request) {
 	if err != nil && len(batch) > 1 && !d.isLost() && !errors.Is(err, ErrUnknownOutcome) {
 		for _, r := range batch {
 			r.t.changes = nil
-			r.err = d.commitSurely(ctx, []*request{r})
+			if err := d.commitSurely(ctx, []*request{r}); err != nil {
+				r.err = err // else it is what the request itself came to
+			}
 		}
 	} else if err != nil {
 		for _, r := range batch {
