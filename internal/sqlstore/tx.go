@@ -161,10 +161,13 @@ var errUndo = errors.New("a write is to be undone alone")
 // one: most that fail have changed nothing yet. So the batch is tried without.
 func (d *DB) commitTogether(batch []*request) error {
 	err := d.transact(batch, runOne)
-	if errors.Is(err, errUndo) {
-		err = d.transact(batch, runInSavepoint)
+	if !errors.Is(err, errUndo) {
+		return err
 	}
-	return err
+	if len(batch) == 1 && batch[0].err != nil { // all of it was undone
+		return nil
+	}
+	return d.transact(batch, runInSavepoint)
 }
 
 func (d *DB) transact(batch []*request, run func(*conn, *request) error) error {

@@ -1,6 +1,8 @@
 package sqlstore
 
 import (
+	"cmp"
+	"errors"
 	"slices"
 	"testing"
 
@@ -88,6 +90,27 @@ func TestAFailedCommitConcernsOneWrite(t *testing.T) {
 		}
 		if want := []string{"a", "c"}; !slices.Equal(announced, want) {
 			t.Errorf("announced %q, want %q", announced, want)
+		}
+	})
+}
+
+// Where there is nobody else, undoing all undoes the one that failed: it is
+// not tried again, which for the copy of a database would be hours.
+func TestAFailedWriteAloneRunsOnce(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, cfg Config) {
+		t.Helper()
+		d := openWith(t, cfg)
+		boom, calls := errors.New("boom"), 0
+		err := d.write(t.Context(), func(x *tx) error {
+			calls++
+			return cmp.Or(set("a", "1")(x), boom)
+		})
+		if !errors.Is(err, boom) || calls != 1 {
+			t.Errorf("%v after %d calls", err, calls)
+		}
+		if v, err := d.Setting(t.Context(), "a"); err != nil || v != "" {
+			t.Errorf("a = %q, %v", v, err)
 		}
 	})
 }
