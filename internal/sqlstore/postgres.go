@@ -51,6 +51,9 @@ func parseURL(url string) (*pgx.ConnConfig, error) {
 	if err != nil {
 		return nil, errors.New(withoutSecrets(err.Error(), url))
 	}
+	if strings.Contains(cfg.Database, "@") { // errors of the connection name the database
+		return nil, errors.New("the URL has an @ in the name of the database: if that is a part of the password, write its / as %2F")
+	}
 	return cfg, nil
 }
 

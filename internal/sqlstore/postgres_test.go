@@ -38,6 +38,7 @@ func TestErrorsShowNoPassword(t *testing.T) {
 		"postgres://u:s3cr%zzs3cret@127.0.0.1:1/d",
 		"postgres://u:s3cret@127.0.0.1:1/d?sslmode=disable", // nobody listens there
 		"postgres://u:s3cret@/x@127.0.0.1:1/d?connect_timeout=x",
+		"postgres://u:12/s3cret@127.0.0.1:1/d", // a port and a database, as it is written
 		"mysql://u:s3cret@127.0.0.1/d",
 	} {
 		_, err := Open(t.Context(), Config{URL: u})
