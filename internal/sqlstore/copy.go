@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,17 +27,23 @@ type Copied struct {
 // value is "".
 func Copy(ctx context.Context, from, to *DB, settings map[string]string) (Copied, error) {
 	var done Copied
+	kept := false
 	err := from.read(ctx, func(q querier) error {
 		source := q.(*conn) //nolint:forcetypeassert // of read
 		if err := source.dialect.patient(source); err != nil {
 			return err
 		}
-		return to.write(ctx, func(x *tx) error {
+		err := to.write(ctx, func(x *tx) error {
 			var err error
 			done, err = copyAll(source, x.conn, settings)
 			return err
 		})
+		kept = err == nil
+		return err
 	})
+	if kept { // whatever became of the source's connection since
+		err = nil
+	}
 	return done, err
 }
 
@@ -225,4 +232,16 @@ func newAnyRow(columns int) *anyRow {
 		r.dest[i] = &r.values[i]
 	}
 	return r
+}
+
+// scan reads a row. Of an empty blob SQLite's driver makes nil bytes, which
+// PostgreSQL's takes for NULL.
+func (r *anyRow) scan(rows *sql.Rows) error {
+	err := rows.Scan(r.dest...)
+	for i, v := range r.values {
+		if b, ok := v.([]byte); ok && b == nil {
+			r.values[i] = []byte{}
+		}
+	}
+	return err
 }

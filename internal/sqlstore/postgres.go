@@ -314,7 +314,7 @@ func (p *postgres) catalog() catalog {
 
 func (p *postgres) patient(c *conn) error {
 	c.setLimit(0)
-	_, err := c.c.ExecContext(c.forever, "SET LOCAL statement_timeout = 0")
+	_, err := c.simple("SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")
 	return err
 }
 
@@ -325,7 +325,7 @@ func (p *postgres) load(c *conn, table string, columns []string, rows *sql.Rows)
 			if !rows.Next() {
 				return nil, rows.Err()
 			}
-			return row.values, rows.Scan(row.dest...)
+			return row.values, row.scan(rows)
 		}))
 		return err
 	}))

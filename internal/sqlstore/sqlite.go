@@ -99,7 +99,7 @@ func (sqlite) load(c *conn, table string, columns []string, rows *sql.Rows) erro
 	insert := "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES (?" + strings.Repeat(", ?", len(columns)-1) + ")"
 	row := newAnyRow(len(columns))
 	for rows.Next() {
-		if err := rows.Scan(row.dest...); err != nil {
+		if err := row.scan(rows); err != nil {
 			return err
 		}
 		if _, err := c.exec(insert, row.values...); err != nil {

@@ -218,3 +218,45 @@ func TestAFailedCopyLeavesNothing(t *testing.T) {
 		t.Errorf("again: %v", err)
 	}
 }
+
+// An empty key is no missing one, on the way there and back.
+func TestEmptyBytesAreCopied(t *testing.T) {
+	t.Parallel()
+	first := openWith(t, Config{Path: filepath.Join(t.TempDir(), "first.db")})
+	middle := openWith(t, Config{URL: postgrestest.URL(t)})
+	last := openWith(t, Config{Path: filepath.Join(t.TempDir(), "last.db")})
+	if err := first.Uploads().Add(t.Context(), []uploads.Record{{Thing: "t", Topic: "a/b", Name: "n"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Copy(t.Context(), first, middle, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Copy(t.Context(), middle, last, nil); err != nil {
+		t.Fatal(err)
+	}
+	sameContent(t, "the copy of the copy", content(t, last), content(t, first))
+}
+
+// A source or target that has nothing to do for a while is not ended meanwhile.
+func TestACopyMayTakeItsTime(t *testing.T) {
+	t.Parallel()
+	u := postgrestest.URL(t)
+	admin := postgrestest.Connect(t, u)
+	d := openWith(t, Config{URL: postgrestest.With(t, u, "idle_in_transaction_session_timeout", "500ms")})
+	slowly := func(c *conn) error {
+		if err := c.dialect.patient(c); err != nil {
+			return err
+		}
+		if _, err := admin.Exec(t.Context(), "SELECT pg_sleep(1)"); err != nil {
+			return err
+		}
+		var one int
+		return c.queryRow("SELECT 1").Scan(&one)
+	}
+	if err := d.read(t.Context(), func(q querier) error { return slowly(q.(*conn)) }); err != nil { //nolint:forcetypeassert // of read
+		t.Error(err)
+	}
+	if err := d.write(t.Context(), func(x *tx) error { return slowly(x.conn) }); err != nil {
+		t.Error(err)
+	}
+}
