@@ -47,17 +47,18 @@ func Migrate(ctx context.Context, from, to string, random io.Reader) (Migration,
 }
 
 // betweenServers leaves the folder's id to the new database alone, so that no
-// server takes up the old one again.
+// server takes up the old one again. It does so while the old one is still
+// claimed: who waits for it may be a server that a supervisor restarts.
 func betweenServers(ctx context.Context, from, to string) (m Migration, err error) {
-	m.Copied, err = copyDatabase(ctx, sqlstore.Config{URL: from}, sqlstore.Config{URL: to}, nil)
-	if err != nil {
-		return m, err
-	}
 	source, err := sqlstore.Open(ctx, sqlstore.Config{URL: from})
 	if err != nil {
 		return m, fmt.Errorf("--from: %w", err)
 	}
-	return m, errors.Join(source.SetSetting(ctx, boundSetting, "moved"), source.Close())
+	defer func() { err = errors.Join(err, source.Close()) }()
+	if m.Copied, err = copyInto(ctx, source, sqlstore.Config{URL: to}, nil); err != nil {
+		return m, err
+	}
+	return m, source.SetSetting(ctx, boundSetting, "moved")
 }
 
 func toServer(ctx context.Context, dir, url string, random io.Reader) (m Migration, err error) {
@@ -130,6 +131,10 @@ func copyDatabase(ctx context.Context, from, to sqlstore.Config, settings map[st
 			return done, err
 		}
 	}
+	return copyInto(ctx, source, to, settings)
+}
+
+func copyInto(ctx context.Context, source *sqlstore.DB, to sqlstore.Config, settings map[string]string) (done sqlstore.Copied, err error) {
 	target, err := sqlstore.Open(ctx, to)
 	if err != nil {
 		return done, fmt.Errorf("--to: %w", err)

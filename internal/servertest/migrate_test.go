@@ -87,3 +87,31 @@ func TestMigrate(t *testing.T) {
 		}
 	}
 }
+
+// The old database is not let go before it is marked: a server that a
+// supervisor keeps restarting would take it up, and go on where nobody looks.
+func TestMigrateKeepsTheSourceUntilItIsMarked(t *testing.T) {
+	t.Parallel()
+	first, second := postgrestest.URL(t), postgrestest.URL(t)
+	s := servertest.Start(t)
+	s.RestartWith(func(o *server.Options) {
+		if _, err := server.Migrate(t.Context(), s.Data, first, rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+		for _, statement := range []string{
+			"CREATE SEQUENCE claims",
+			"CREATE FUNCTION claimed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('claims'); RETURN NEW; END $$",
+			"CREATE TRIGGER claimed BEFORE UPDATE ON server_claim FOR EACH ROW EXECUTE FUNCTION claimed()",
+		} {
+			postgrestest.Exec(t, first, statement)
+		}
+		if _, err := server.Migrate(t.Context(), first, second, rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+		o.Database = second
+	})
+	var claims int64
+	if err := postgrestest.Connect(t, first).QueryRow(t.Context(), "SELECT last_value FROM claims").Scan(&claims); err != nil || claims != 1 {
+		t.Errorf("claimed %d times, %v", claims, err)
+	}
+}
