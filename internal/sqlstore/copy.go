@@ -35,7 +35,7 @@ func Copy(ctx context.Context, from, to *DB, settings map[string]string) (Copied
 		}
 		err := to.write(ctx, func(x *tx) error {
 			var err error
-			done, err = copyAll(source, x.conn, settings)
+			done, err = copyAll(ctx, source, x.conn, settings)
 			return err
 		})
 		kept = err == nil
@@ -47,7 +47,7 @@ func Copy(ctx context.Context, from, to *DB, settings map[string]string) (Copied
 	return done, err
 }
 
-func copyAll(from, to *conn, settings map[string]string) (Copied, error) {
+func copyAll(ctx context.Context, from, to *conn, settings map[string]string) (Copied, error) {
 	var done Copied
 	if err := to.dialect.patient(to); err != nil {
 		return done, err
@@ -73,7 +73,7 @@ func copyAll(from, to *conn, settings map[string]string) (Copied, error) {
 		}
 	}
 	for _, table := range tables {
-		n, err := copyTable(from, to, table)
+		n, err := copyTable(ctx, from, to, table)
 		if err != nil {
 			return done, fmt.Errorf("copy %s: %w", table, err)
 		}
@@ -93,7 +93,7 @@ func copyAll(from, to *conn, settings map[string]string) (Copied, error) {
 	return done, nil
 }
 
-func copyTable(from, to *conn, table string) (int64, error) {
+func copyTable(ctx context.Context, from, to *conn, table string) (int64, error) {
 	columns, err := names(to, to.dialect.catalog().columns, table)
 	if err != nil {
 		return 0, err
@@ -110,7 +110,7 @@ func copyTable(from, to *conn, table string) (int64, error) {
 		return 0, err
 	}
 	defer rows.Close()
-	if err := to.dialect.load(to, table, columns, rows); err != nil {
+	if err := to.dialect.load(ctx, to, table, columns, rows); err != nil {
 		return 0, err
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
@@ -234,9 +234,12 @@ func newAnyRow(columns int) *anyRow {
 	return r
 }
 
-// scan reads a row. Of an empty blob SQLite's driver makes nil bytes, which
+// scan reads a row until ctx ends, which no statement hears of. Of an empty blob SQLite's driver makes nil bytes, which
 // PostgreSQL's takes for NULL.
-func (r *anyRow) scan(rows *sql.Rows) error {
+func (r *anyRow) scan(ctx context.Context, rows *sql.Rows) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	err := rows.Scan(r.dest...)
 	for i, v := range r.values {
 		if b, ok := v.([]byte); ok && b == nil {

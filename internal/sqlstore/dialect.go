@@ -58,8 +58,8 @@ type copies interface {
 	catalog() catalog
 	// patient lifts the limits of time for the transaction under way.
 	patient(c *conn) error
-	// load appends rows to a table.
-	load(c *conn, table string, columns []string, rows *sql.Rows) error
+	// load appends rows to a table, unless ctx ends.
+	load(ctx context.Context, c *conn, table string, columns []string, rows *sql.Rows) error
 }
 
 // catalog holds the queries that tell a database's schema, for copying it.

@@ -318,17 +318,21 @@ func (p *postgres) patient(c *conn) error {
 	return err
 }
 
-func (p *postgres) load(c *conn, table string, columns []string, rows *sql.Rows) error {
+func (p *postgres) load(ctx context.Context, c *conn, table string, columns []string, rows *sql.Rows) error {
 	row := newAnyRow(len(columns))
-	return p.explain(c.c.Raw(func(any) error {
-		_, err := c.pg.CopyFrom(c.forever, pgx.Identifier{table}, columns, pgx.CopyFromFunc(func() ([]any, error) {
+	err := c.c.Raw(func(any) error {
+		_, err := c.pg.CopyFrom(c.forever, pgx.Identifier{table}, columns, pgx.CopyFromFunc(func() ([]any, error) { //nolint:contextcheck // row.scan heeds ctx
 			if !rows.Next() {
 				return nil, rows.Err()
 			}
-			return row.values, row.scan(rows)
+			return row.values, row.scan(ctx, rows)
 		}))
 		return err
-	}))
+	})
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err() // of which the server has made words of its own
+	}
+	return p.explain(err)
 }
 
 // gone reports whether the connection is known to be closed.

@@ -95,11 +95,11 @@ func (sqlite) patient(c *conn) error {
 	return err
 }
 
-func (sqlite) load(c *conn, table string, columns []string, rows *sql.Rows) error {
+func (sqlite) load(ctx context.Context, c *conn, table string, columns []string, rows *sql.Rows) error {
 	insert := "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES (?" + strings.Repeat(", ?", len(columns)-1) + ")"
 	row := newAnyRow(len(columns))
 	for rows.Next() {
-		if err := row.scan(rows); err != nil {
+		if err := row.scan(ctx, rows); err != nil {
 			return err
 		}
 		if _, err := c.exec(insert, row.values...); err != nil {

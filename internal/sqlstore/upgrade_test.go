@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -259,4 +260,37 @@ func TestACopyMayTakeItsTime(t *testing.T) {
 	if err := d.write(t.Context(), func(x *tx) error { return slowly(x.conn) }); err != nil {
 		t.Error(err)
 	}
+}
+
+// impatient is a context that ends once it has been asked a number of times.
+type impatient struct {
+	context.Context //nolint:containedctx // it is one
+	patience        int
+}
+
+func (c *impatient) Err() error {
+	if c.patience--; c.patience < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Who gives up is not kept waiting for all of it, and the target stays empty.
+func TestACopyThatIsInterrupted(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, cfg Config) {
+		t.Helper()
+		from := openWith(t, Config{Path: filepath.Join(t.TempDir(), "from.db")})
+		to := openWith(t, cfg)
+		before := content(t, to)
+		for i := range 100 {
+			if err := from.SetSetting(t.Context(), fmt.Sprint(i), "x"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := Copy(&impatient{t.Context(), 50}, from, to, nil); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		sameContent(t, "the target", content(t, to), before)
+	})
 }
