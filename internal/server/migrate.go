@@ -58,7 +58,7 @@ func betweenServers(ctx context.Context, from, to string) (m Migration, err erro
 	if m.Copied, err = copyInto(ctx, source, sqlstore.Config{URL: to}, nil); err != nil {
 		return m, err
 	}
-	return m, source.SetSetting(ctx, boundSetting, "moved")
+	return m, source.SetSetting(context.WithoutCancel(ctx), boundSetting, "moved") // the copy is there already
 }
 
 func toServer(ctx context.Context, dir, url string, random io.Reader) (m Migration, err error) {

@@ -3,7 +3,9 @@ package sqlstore
 import (
 	"cmp"
 	"errors"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
@@ -113,4 +115,29 @@ func TestAFailedWriteAloneRunsOnce(t *testing.T) {
 			t.Errorf("a = %q, %v", v, err)
 		}
 	})
+}
+
+// On a full disk SQLite undoes the whole transaction, of which savepoints are a part.
+func TestAFullDiskConcernsWhoNeedsIt(t *testing.T) {
+	t.Parallel()
+	d := openWith(t, Config{Path: filepath.Join(t.TempDir(), "test.db")})
+	refusal, large := iot.Errorf(iot.KindNotFound, "setting", "no"), strings.Repeat("x", 1<<20)
+	errs := inOneBatch(d,
+		func(x *tx) error {
+			_, err := x.exec("PRAGMA max_page_count = 1") // or as many as there are
+			return err
+		},
+		set("a", "1"),
+		func(*tx) error { return refusal },
+		func(x *tx) error { return cmp.Or(set("b", "1")(x), set("c", large)(x)) },
+		set("d", "1"),
+	)
+	if errs[1] != nil || !errors.Is(errs[2], refusal) || errs[3] == nil || errs[4] != nil {
+		t.Errorf("%v", errs)
+	}
+	for name, want := range map[string]string{"a": "1", "b": "", "c": "", "d": "1"} {
+		if v, err := d.Setting(t.Context(), name); err != nil || v != want {
+			t.Errorf("%s = %q, %v, want %q", name, v, err, want)
+		}
+	}
 }
