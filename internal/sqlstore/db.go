@@ -37,7 +37,8 @@ type DB struct {
 	done     chan struct{} // closed when the writer has ended
 
 	closing   chan struct{}
-	giveUp    context.CancelFunc // ends an attempt to connect again
+	loop      context.Context    //nolint:containedctx // of the writer; connections hear of its end too
+	giveUp    context.CancelFunc // ends an attempt to connect again, and waiting for answers soon after
 	closeOnce sync.Once
 	closeErr  error
 
@@ -65,6 +66,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		closing:  make(chan struct{}),
 		lost:     make(chan struct{}),
 	}
+	d.loop, d.giveUp = context.WithCancel(context.WithoutCancel(ctx))
 	var err error
 	if cfg.URL != "" {
 		d.dialect, d.pool, err = openPostgres(cfg)
@@ -72,15 +74,15 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		d.dialect, d.pool, err = openSQLite(cfg)
 	}
 	if err != nil {
+		d.giveUp()
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	d.pool.SetMaxIdleConns(0) // whoever takes a connection keeps it
 	if err := d.connect(ctx, cfg.Readers); err != nil {
+		d.giveUp()
 		return nil, errors.Join(err, d.disconnect())
 	}
-	var loop context.Context
-	loop, d.giveUp = context.WithCancel(context.WithoutCancel(ctx))
-	go d.writeLoop(loop)
+	go d.writeLoop(d.loop) //nolint:contextcheck // it outlives the one that opened it
 	return d, nil
 }
 
@@ -164,6 +166,7 @@ type conn struct {
 	// Where the database is PostgreSQL: what is below c, and below that.
 	pg     *pgx.Conn
 	socket *socket
+	calm   func() bool // it need not hurry any more when the database is closed
 
 	// Statements run under a context that never ends: cancelling one would roll
 	// back everybody's part of a grouped transaction, and costs a goroutine each.
@@ -179,6 +182,9 @@ func (d *DB) newConn(ctx context.Context) (*conn, error) {
 	if err := d.dialect.prepareConn(ctx, n); err != nil {
 		return nil, errors.Join(err, n.close())
 	}
+	if n.socket != nil {
+		n.calm = context.AfterFunc(d.loop, n.socket.hurry) //nolint:contextcheck // the database is closed, whoever asked for a connection
+	}
 	return n, nil
 }
 
@@ -187,6 +193,9 @@ func (c *conn) close() error {
 		return nil
 	}
 	c.closed = true
+	if c.calm != nil {
+		c.calm()
+	}
 	if c.pg != nil { // its statements end with it; ending each would be a question of its own
 		err := c.pg.Close(c.forever)
 		if errors.Is(c.c.Close(), sql.ErrConnDone) {

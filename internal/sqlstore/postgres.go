@@ -23,6 +23,7 @@ const (
 	oldestPostgres = 140000           // server_version_num
 	connectTimeout = 5 * time.Second  // unless the URL says otherwise
 	answerLimit    = 20 * time.Second // for any answer; the server's own limit of a statement is shorter
+	lastLimit      = 3 * time.Second  // for any answer while the database is being closed
 	beatInterval   = time.Second
 	beatLimit      = 5 * time.Second
 	claimWait      = 5 * time.Second // for a killed server's session to end

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
 	"github.com/sekisho-iot/sekisho/internal/sqlstore/postgrestest"
@@ -214,8 +215,10 @@ func TestIdleReadersThatAreEnded(t *testing.T) {
 // gate is a proxy before the database server that cuts connections at a COMMIT.
 type gate struct {
 	url  string
-	cut  atomic.Int32 // what to do with the next COMMIT
-	shut atomic.Bool  // no new connections
+	cut  atomic.Int32  // what to do with the next COMMIT
+	shut atomic.Bool   // no new connections
+	dumb atomic.Bool   // no answers any more
+	mute chan struct{} // until it is closed
 }
 
 const (
@@ -234,10 +237,11 @@ func newGate(t *testing.T, u string) *gate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, server := &gate{}, target.Host
+	g, server := &gate{mute: make(chan struct{})}, target.Host
 	var wg sync.WaitGroup
 	t.Cleanup(func() {
 		_ = l.Close()
+		close(g.mute)
 		wg.Wait()
 	})
 	wg.Go(func() {
@@ -263,6 +267,9 @@ func newGate(t *testing.T, u string) *gate {
 					n, err := s.Read(b)
 					if err != nil || cutting.Load() {
 						return
+					}
+					if g.dumb.Load() {
+						<-g.mute
 					}
 					if _, err := c.Write(b[:n]); err != nil {
 						return
@@ -359,5 +366,39 @@ func TestACommitThatNobodyCanBeAskedAbout(t *testing.T) {
 	<-d.Lost()
 	if err := d.LostBecause(); !iot.IsKind(err, iot.KindBusy) {
 		t.Error(err)
+	}
+}
+
+// A database server that says nothing does not hold a closing server up beyond
+// the ten seconds that one has.
+func TestCloseDoesNotWaitForAnswers(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, postgrestest.URL(t))
+	d, err := Open(t.Context(), Config{URL: g.url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, failed := make(chan struct{}), make(chan error, 2)
+	go func() {
+		failed <- d.write(t.Context(), func(x *tx) error {
+			g.dumb.Store(true)
+			close(begun)
+			return set("a", "1")(x)
+		})
+	}()
+	<-begun
+	go func() {
+		_, err := d.Setting(t.Context(), "a")
+		failed <- err
+	}()
+	began := time.Now()
+	_ = d.Close()
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	for range 2 {
+		if err := <-failed; err == nil {
+			t.Error("what nobody answered was called done")
+		}
 	}
 }

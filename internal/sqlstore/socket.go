@@ -18,6 +18,7 @@ type socket struct {
 
 	mu     sync.Mutex // guards the fields below and the setting of deadlines
 	limit  time.Duration
+	last   bool // no answer is waited for longer than lastLimit
 	theirs bool // a deadline was set by the driver, and holds
 }
 
@@ -43,16 +44,31 @@ func (s *socket) setLimit(d time.Duration) {
 	s.limit = d
 }
 
+// hurry is for a database that is being closed: who reads or writes now has
+// little time left, and so has whoever comes later.
+func (s *socket) hurry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = true
+	if !s.theirs {
+		_ = s.Conn.SetDeadline(time.Now().Add(lastLimit)) //nolint:forbidigo // sockets know no other clock
+	}
+}
+
 func (s *socket) arm(set func(time.Time) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.theirs {
 		return nil
 	}
-	if s.limit == 0 {
+	limit := s.limit
+	if s.last {
+		limit = lastLimit
+	}
+	if limit == 0 {
 		return set(time.Time{})
 	}
-	return set(time.Now().Add(s.limit)) //nolint:forbidigo // sockets know no other clock
+	return set(time.Now().Add(limit)) //nolint:forbidigo // sockets know no other clock
 }
 
 // Read reads within the limit.
