@@ -167,13 +167,28 @@ func boundaryOut(arn string) *m.AttachedPermissionsBoundary {
 	return &m.AttachedPermissionsBoundary{PermissionsBoundaryType: new("Policy"), PermissionsBoundaryArn: &arn}
 }
 
+// policyOp is a row about one managed policy.
+func policyOp[In, Out any](r *iamRows, name string, arn func(*In) *string, handle func(context.Context, *Call, *In) (*Out, error)) Operation {
+	o := iamOp(name, func(_ *Call, in *In) string { return deref(arn(in)) }, handle)
+	return withKeys(o, func(c *Call, in *In) policy.Keys { return r.aboutPolicy(c, arn(in), iamKeys{}) })
+}
+
+func (r *iamRows) aboutPolicy(c *Call, arn *string, k iamKeys) *iamKeys {
+	p, err := r.svc.Policy(c.HTTP.Context(), deref(arn))
+	c.couldNotRead(err)
+	for _, t := range p.Tags {
+		k.resourceTags = append(k.resourceTags, [2]string{t.Key, t.Value})
+	}
+	return &k
+}
+
 func (r *iamRows) policyRows() []Operation {
 	create := iamOp("CreatePolicy", func(c *Call, in *m.CreatePolicyInput) string {
 		return iamARN(c, "policy", in.Path, deref(in.PolicyName))
 	}, r.createPolicy)
 	return []Operation{
 		withKeys(create, func(_ *Call, in *m.CreatePolicyInput) policy.Keys { return tagged(in.Tags, iamKeys{}) }),
-		iamOp("GetPolicy", func(_ *Call, in *m.GetPolicyInput) string { return deref(in.PolicyArn) },
+		policyOp(r, "GetPolicy", func(in *m.GetPolicyInput) *string { return in.PolicyArn },
 			func(ctx context.Context, _ *Call, in *m.GetPolicyInput) (*m.GetPolicyOutput, error) {
 				p, err := r.svc.Policy(ctx, deref(in.PolicyArn))
 				if err != nil {
@@ -184,11 +199,11 @@ func (r *iamRows) policyRows() []Operation {
 				return &m.GetPolicyOutput{Policy: out}, nil
 			}),
 		iamOp("ListPolicies", func(c *Call, in *m.ListPoliciesInput) string { return iamARN(c, "policy", in.PathPrefix, "") }, r.listPolicies),
-		iamOp("DeletePolicy", func(_ *Call, in *m.DeletePolicyInput) string { return deref(in.PolicyArn) },
+		policyOp(r, "DeletePolicy", func(in *m.DeletePolicyInput) *string { return in.PolicyArn },
 			func(ctx context.Context, _ *Call, in *m.DeletePolicyInput) (*m.DeletePolicyOutput, error) {
 				return nil, r.svc.DeletePolicy(ctx, deref(in.PolicyArn))
 			}),
-		iamOp("CreatePolicyVersion", func(_ *Call, in *m.CreatePolicyVersionInput) string { return deref(in.PolicyArn) },
+		policyOp(r, "CreatePolicyVersion", func(in *m.CreatePolicyVersionInput) *string { return in.PolicyArn },
 			func(ctx context.Context, _ *Call, in *m.CreatePolicyVersionInput) (*m.CreatePolicyVersionOutput, error) {
 				v, err := r.svc.CreatePolicyVersion(ctx, deref(in.PolicyArn), deref(in.PolicyDocument), deref(in.SetAsDefault))
 				if err != nil {
@@ -196,7 +211,7 @@ func (r *iamRows) policyRows() []Operation {
 				}
 				return &m.CreatePolicyVersionOutput{PolicyVersion: versionOut(v, false)}, nil
 			}),
-		iamOp("GetPolicyVersion", func(_ *Call, in *m.GetPolicyVersionInput) string { return deref(in.PolicyArn) },
+		policyOp(r, "GetPolicyVersion", func(in *m.GetPolicyVersionInput) *string { return in.PolicyArn },
 			func(ctx context.Context, _ *Call, in *m.GetPolicyVersionInput) (*m.GetPolicyVersionOutput, error) {
 				v, err := r.svc.PolicyVersion(ctx, deref(in.PolicyArn), deref(in.VersionId))
 				if err != nil {
@@ -204,25 +219,29 @@ func (r *iamRows) policyRows() []Operation {
 				}
 				return &m.GetPolicyVersionOutput{PolicyVersion: versionOut(v, true)}, nil
 			}),
-		iamOp("ListPolicyVersions", func(_ *Call, in *m.ListPolicyVersionsInput) string { return deref(in.PolicyArn) }, r.listPolicyVersions),
-		iamOp("DeletePolicyVersion", func(_ *Call, in *m.DeletePolicyVersionInput) string { return deref(in.PolicyArn) },
+		policyOp(r, "ListPolicyVersions", func(in *m.ListPolicyVersionsInput) *string { return in.PolicyArn }, r.listPolicyVersions),
+		policyOp(r, "DeletePolicyVersion", func(in *m.DeletePolicyVersionInput) *string { return in.PolicyArn },
 			func(ctx context.Context, _ *Call, in *m.DeletePolicyVersionInput) (*m.DeletePolicyVersionOutput, error) {
 				return nil, r.svc.DeletePolicyVersion(ctx, deref(in.PolicyArn), deref(in.VersionId))
 			}),
-		iamOp("SetDefaultPolicyVersion", func(_ *Call, in *m.SetDefaultPolicyVersionInput) string { return deref(in.PolicyArn) },
+		policyOp(r, "SetDefaultPolicyVersion", func(in *m.SetDefaultPolicyVersionInput) *string { return in.PolicyArn },
 			func(ctx context.Context, _ *Call, in *m.SetDefaultPolicyVersionInput) (*m.SetDefaultPolicyVersionOutput, error) {
 				return nil, r.svc.SetDefaultPolicyVersion(ctx, deref(in.PolicyArn), deref(in.VersionId))
 			}),
-		iamOp("ListEntitiesForPolicy", func(_ *Call, in *m.ListEntitiesForPolicyInput) string { return deref(in.PolicyArn) }, r.listEntities),
-		withKeys(iamOp("TagPolicy", func(_ *Call, in *m.TagPolicyInput) string { return deref(in.PolicyArn) },
+		policyOp(r, "ListEntitiesForPolicy", func(in *m.ListEntitiesForPolicyInput) *string { return in.PolicyArn }, r.listEntities),
+		withKeys(policyOp(r, "TagPolicy", func(in *m.TagPolicyInput) *string { return in.PolicyArn },
 			func(ctx context.Context, _ *Call, in *m.TagPolicyInput) (*m.TagPolicyOutput, error) {
 				return nil, r.svc.Tag(ctx, policyOwner(in.PolicyArn), iamTagsIn(in.Tags))
-			}), func(_ *Call, in *m.TagPolicyInput) policy.Keys { return tagged(in.Tags, iamKeys{}) }),
-		withKeys(iamOp("UntagPolicy", func(_ *Call, in *m.UntagPolicyInput) string { return deref(in.PolicyArn) },
+			}), func(c *Call, in *m.TagPolicyInput) policy.Keys {
+			return tagged(in.Tags, *r.aboutPolicy(c, in.PolicyArn, iamKeys{}))
+		}),
+		withKeys(policyOp(r, "UntagPolicy", func(in *m.UntagPolicyInput) *string { return in.PolicyArn },
 			func(ctx context.Context, _ *Call, in *m.UntagPolicyInput) (*m.UntagPolicyOutput, error) {
 				return nil, r.svc.Untag(ctx, policyOwner(in.PolicyArn), in.TagKeys)
-			}), func(_ *Call, in *m.UntagPolicyInput) policy.Keys { return &iamKeys{tagKeys: in.TagKeys} }),
-		iamOp("ListPolicyTags", func(_ *Call, in *m.ListPolicyTagsInput) string { return deref(in.PolicyArn) },
+			}), func(c *Call, in *m.UntagPolicyInput) policy.Keys {
+			return r.aboutPolicy(c, in.PolicyArn, iamKeys{tagKeys: in.TagKeys})
+		}),
+		policyOp(r, "ListPolicyTags", func(in *m.ListPolicyTagsInput) *string { return in.PolicyArn },
 			func(ctx context.Context, _ *Call, in *m.ListPolicyTagsInput) (*m.ListPolicyTagsOutput, error) {
 				tags, marker, err := r.svc.Tags(ctx, policyOwner(in.PolicyArn), iam.ListOptions{Marker: deref(in.Marker), MaxItems: in.MaxItems})
 				if err != nil {

@@ -21,7 +21,7 @@ func userOp[In, Out any](r *iamRows, name string, user func(*In) *string, handle
 
 // selfOp is a row about the caller where no user is named.
 func selfOp[In, Out any](r *iamRows, name string, user func(*In) *string, handle func(context.Context, string, *In) (*Out, error)) Operation {
-	return iamOp(name, func(c *Call, in *In) string {
+	return aboutSelf(r, iamOp(name, func(c *Call, in *In) string {
 		if u := user(in); u != nil {
 			return r.userARN(c, u)
 		}
@@ -32,6 +32,16 @@ func selfOp[In, Out any](r *iamRows, name string, user func(*In) *string, handle
 			return nil, err
 		}
 		return handle(ctx, who, in)
+	}), user)
+}
+
+// aboutSelf gives a row the keys of the user that is named, else of the caller.
+func aboutSelf[In any](r *iamRows, o Operation, user func(*In) *string) Operation {
+	return withKeys(o, func(c *Call, in *In) policy.Keys {
+		if who, err := callerOr(c, user(in)); err == nil && who != "" {
+			return r.aboutUser(c, &who, iamKeys{})
+		}
+		return &iamKeys{}
 	})
 }
 
@@ -59,12 +69,12 @@ func (r *iamRows) userRows() []Operation {
 		withKeys(create, func(_ *Call, in *m.CreateUserInput) policy.Keys {
 			return tagged(in.Tags, iamKeys{boundary: in.PermissionsBoundary})
 		}),
-		iamOp("GetUser", func(c *Call, in *m.GetUserInput) string {
+		aboutSelf(r, iamOp("GetUser", func(c *Call, in *m.GetUserInput) string {
 			if in.UserName != nil {
 				return r.userARN(c, in.UserName)
 			}
 			return c.Identity.Principal.ARN
-		}, r.getUser),
+		}, r.getUser), func(in *m.GetUserInput) *string { return in.UserName }),
 		iamOp("ListUsers", func(c *Call, in *m.ListUsersInput) string { return iamARN(c, "user", in.PathPrefix, "") }, r.listUsers),
 		userOp(r, "DeleteUser", func(in *m.DeleteUserInput) *string { return in.UserName },
 			func(ctx context.Context, _ *Call, in *m.DeleteUserInput) (*m.DeleteUserOutput, error) {
@@ -72,7 +82,7 @@ func (r *iamRows) userRows() []Operation {
 			}),
 		userOp(r, "UpdateUser", func(in *m.UpdateUserInput) *string { return in.UserName },
 			func(ctx context.Context, c *Call, in *m.UpdateUserInput) (*m.UpdateUserOutput, error) {
-				if err := r.mayBecome(ctx, c, "iam:UpdateUser", "user", in.NewPath, in.NewUserName, in.UserName); err != nil {
+				if err := r.mayBecome(ctx, c, "iam:UpdateUser", "user", in.NewPath, in.NewUserName, in.UserName, r.aboutUser(c, in.UserName, iamKeys{})); err != nil {
 					return nil, err
 				}
 				return nil, r.svc.UpdateUser(ctx, deref(in.UserName), in.NewUserName, in.NewPath)
@@ -149,15 +159,26 @@ func (r *iamRows) keyRows() []Operation {
 			func(ctx context.Context, who string, in *m.DeleteAccessKeyInput) (*m.DeleteAccessKeyOutput, error) {
 				return nil, r.svc.DeleteAccessKey(ctx, who, deref(in.AccessKeyId))
 			}),
-		iamOp("GetAccessKeyLastUsed", func(c *Call, in *m.GetAccessKeyLastUsedInput) string {
+		withKeys(iamOp("GetAccessKeyLastUsed", func(c *Call, in *m.GetAccessKeyLastUsedInput) string {
 			// The owner is not named; a key that is unknown is nobody's.
-			owner, err := r.svc.KeyOwner(c.HTTP.Context(), deref(in.AccessKeyId))
-			if err != nil || owner == "" {
+			owner := r.keyOwner(c, in)
+			if owner == "" {
 				return "*"
 			}
 			return r.userARN(c, &owner)
-		}, r.getAccessKeyLastUsed),
+		}, r.getAccessKeyLastUsed), func(c *Call, in *m.GetAccessKeyLastUsedInput) policy.Keys {
+			if owner := r.keyOwner(c, in); owner != "" {
+				return r.aboutUser(c, &owner, iamKeys{})
+			}
+			return &iamKeys{}
+		}),
 	}
+}
+
+func (r *iamRows) keyOwner(c *Call, in *m.GetAccessKeyLastUsedInput) string {
+	owner, err := r.svc.KeyOwner(c.HTTP.Context(), deref(in.AccessKeyId))
+	c.couldNotRead(err)
+	return owner
 }
 
 // getAccessKeyLastUsed answers for a key that was never used what AWS does.
