@@ -74,7 +74,7 @@ func (k *iamKeys) Lookup(key string) policy.Values {
 	}
 	if name, ok := strings.CutPrefix(key, "aws:requesttag/"); ok {
 		for _, t := range k.tags {
-			if strings.EqualFold(deref(t.Key), name) {
+			if policy.SameTagKey(deref(t.Key), name) {
 				return policy.One(deref(t.Value))
 			}
 		}
@@ -86,7 +86,7 @@ func (k *iamKeys) Lookup(key string) policy.Values {
 	}
 	if ok {
 		for _, t := range k.resourceTags {
-			if strings.EqualFold(t[0], name) {
+			if policy.SameTagKey(t[0], name) {
 				return policy.One(t[1])
 			}
 		}

@@ -259,7 +259,7 @@ func (s *simulatedCaller) Lookup(key string) policy.Values {
 	}
 	if name, ok := strings.CutPrefix(key, "aws:principaltag/"); ok {
 		for _, t := range s.tags {
-			if strings.EqualFold(t[0], name) {
+			if policy.SameTagKey(t[0], name) {
 				return policy.One(t[1])
 			}
 		}

@@ -179,13 +179,19 @@ func (k *iotTagKeys) Lookup(key string) policy.Values {
 	return policy.Values{}
 }
 
+// tagValue is the value of the tag that a condition names. Keys of tags may
+// differ by case alone here: the one that is written so goes first.
 func tagValue(tags []registry.Tag, name, why string) policy.Values {
+	value := policy.Absent(why)
 	for i := range tags {
-		if strings.EqualFold(tags[i].Key, name) {
+		if tags[i].Key == name {
 			return policy.One(tags[i].Value)
 		}
+		if !value.Set && policy.SameTagKey(tags[i].Key, name) {
+			value = policy.One(tags[i].Value)
+		}
 	}
-	return policy.Absent(why)
+	return value
 }
 
 // iotResource is an ARN of the service: thing/NAME and the like.

@@ -2,6 +2,8 @@ package policy
 
 import (
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Use says what a document is for; it decides the elements that it may hold.
@@ -205,4 +207,19 @@ func NormalizeKey(key string) string {
 		}
 	}
 	return strings.ToLower(key[:end]) + tail
+}
+
+// SameTagKey reports whether the keys of two tags are one: they differ by the
+// case of letters at most. A letter that folds to another one without being it,
+// as U+017F does to s, differs: stores keep it apart.
+func SameTagKey(a, b string) bool {
+	for a != "" && b != "" {
+		x, n := utf8.DecodeRuneInString(a)
+		y, m := utf8.DecodeRuneInString(b)
+		if x != y && unicode.ToLower(x) != unicode.ToLower(y) {
+			return false
+		}
+		a, b = a[n:], b[m:]
+	}
+	return a == b
 }

@@ -128,3 +128,24 @@ func TestCompactLen(t *testing.T) {
 		}
 	}
 }
+
+func TestSameTagKey(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"", "", true},
+		{"Team", "tEAM", true},
+		{"team", "team", true},
+		{"team", "teams", false},
+		{"team", "", false},
+		{"\u00c4rger", "\u00e4rger", true},
+		{"access", "acce\u017fs", false}, // though they are equal under Unicode's folding
+		{"a\xff", "a\xff", true},
+	} {
+		if policy.SameTagKey(c.a, c.b) != c.same || policy.SameTagKey(c.b, c.a) != c.same {
+			t.Errorf("%q and %q", c.a, c.b)
+		}
+	}
+}

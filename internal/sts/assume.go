@@ -286,7 +286,7 @@ func mergeTags(caller *Identity, tags []Tag, transitive []string) ([]Tag, error)
 	merged := make([]Tag, 0, len(tags))
 	find := func(key string) *Tag {
 		for i := range merged {
-			if strings.EqualFold(merged[i].Key, key) {
+			if policy.SameTagKey(merged[i].Key, key) {
 				return &merged[i]
 			}
 		}
@@ -389,7 +389,7 @@ func (k *assumeKeys) Lookup(key string) policy.Values {
 	}
 	if name, ok := strings.CutPrefix(key, "aws:requesttag/"); ok {
 		for _, t := range k.tags {
-			if strings.EqualFold(t.Key, name) {
+			if policy.SameTagKey(t.Key, name) {
 				return policy.One(t.Value)
 			}
 		}
@@ -401,7 +401,7 @@ func (k *assumeKeys) Lookup(key string) policy.Values {
 	}
 	if ok {
 		for _, t := range k.role.Tags {
-			if strings.EqualFold(t[0], name) {
+			if policy.SameTagKey(t[0], name) {
 				return policy.One(t[1])
 			}
 		}

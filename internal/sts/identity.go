@@ -113,12 +113,12 @@ func (i *Identity) lookupAWS(key string) policy.Values {
 // tag returns a principal tag. Keys differ by more than case.
 func (i *Identity) tag(name string) policy.Values {
 	for n := range i.Tags {
-		if strings.EqualFold(i.Tags[n].Key, name) {
+		if policy.SameTagKey(i.Tags[n].Key, name) {
 			return policy.One(i.Tags[n].Value)
 		}
 	}
 	for n := range i.who.tags {
-		if strings.EqualFold(i.who.tags[n][0], name) {
+		if policy.SameTagKey(i.who.tags[n][0], name) {
 			return policy.One(i.who.tags[n][1])
 		}
 	}
