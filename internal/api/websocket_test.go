@@ -85,8 +85,8 @@ func (f *fleet) AccessKey(_ context.Context, id string) (sts.AccessKey, error) {
 	return sts.AccessKey{ID: id, Secret: "admin-secret", Active: true, Root: true}, nil
 }
 
-func (f *fleet) ManagedPolicy(context.Context, string) (*policy.Policy, error) {
-	return nil, core.Errorf(core.KindNotFound, "policy", "none")
+func (f *fleet) ManagedPolicy(context.Context, string) (*policy.Policy, string, error) {
+	return nil, "", core.Errorf(core.KindNotFound, "policy", "none")
 }
 
 func (f *fleet) Certificate(_ context.Context, id core.CertificateID, _ time.Time) (sts.Certificate, error) {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/sekisho-iot/sekisho/internal/cache"
 	"github.com/sekisho-iot/sekisho/internal/iot"
-	"github.com/sekisho-iot/sekisho/internal/policy"
 )
 
 // Sealer encrypts the secrets of access keys at rest. What was sealed for one
@@ -45,7 +44,7 @@ type Service struct {
 
 	builtin   map[string]*builtinPolicy // AWS managed policies by ARN
 	root      *userGrants               // the account root, of which only the ARN counts
-	documents *cache.Cache[string, *policy.Policy]
+	documents *cache.Cache[string, managedPolicy]
 	roles     *cache.Cache[string, *RoleGrants]
 	users     *cache.Cache[string, *userGrants]
 	keys      *cache.Cache[string, *keyRecord]

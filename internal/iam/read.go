@@ -157,27 +157,35 @@ func (s *Service) keyUser(ctx context.Context, id string) (*keyRecord, *userGran
 	return k, u, err
 }
 
-// ManagedPolicy returns the compiled default version of a managed policy.
-func (s *Service) ManagedPolicy(ctx context.Context, arn string) (*policy.Policy, error) {
-	return s.documents.Get(ctx, arn)
+// managedPolicy is the default version of a managed policy.
+type managedPolicy struct {
+	*policy.Policy
+	id string
 }
 
-func (s *Service) loadDocument(ctx context.Context, arn string) (*policy.Policy, error) {
+// ManagedPolicy returns the compiled default version of a managed policy, and
+// the policy's unique id.
+func (s *Service) ManagedPolicy(ctx context.Context, arn string) (p *policy.Policy, id string, err error) {
+	m, err := s.documents.Get(ctx, arn)
+	return m.Policy, m.id, err
+}
+
+func (s *Service) loadDocument(ctx context.Context, arn string) (managedPolicy, error) {
 	if b, ok := s.builtin[arn]; ok {
-		return b.compiled, nil
+		return managedPolicy{b.compiled, b.ID}, nil
 	}
 	if !strings.HasPrefix(arn, s.arn("policy/")) {
-		return nil, NotAttachable(arn)
+		return managedPolicy{}, NotAttachable(arn)
 	}
 	v, err := s.store.Version(ctx, arn, 0)
 	if err != nil {
-		return nil, err
+		return managedPolicy{}, err
 	}
 	p, err := policy.Compile(policy.Identity, arn, []byte(v.Document))
 	if err != nil {
-		return nil, fmt.Errorf("compile stored policy %s version %d: %w", arn, v.Version, err)
+		return managedPolicy{}, fmt.Errorf("compile stored policy %s version %d: %w", arn, v.Version, err)
 	}
-	return p, nil
+	return managedPolicy{p, v.PolicyID}, nil
 }
 
 func (s *Service) loadRoleName(ctx context.Context, id string) (string, error) {
@@ -281,7 +289,7 @@ func (s *Service) policiesOf(ctx context.Context, h Holder, id string) (policy.S
 		if err != nil { // its kind would be taken for the holder's
 			return nil, fmt.Errorf("load policy of %s %s: %s", h.Kind, h.Name, err.Error())
 		}
-		set = append(set, p)
+		set = append(set, p.Policy)
 	}
 	return set, nil
 }
@@ -294,7 +302,7 @@ func (s *Service) boundaryOf(ctx context.Context, arn string) (policy.Set, bool,
 	if err != nil {
 		return nil, true, fmt.Errorf("load boundary: %s", err.Error())
 	}
-	return policy.Set{p}, true, nil
+	return policy.Set{p.Policy}, true, nil
 }
 
 func pairs(tags []Tag) [][2]string {

@@ -61,6 +61,7 @@ type Policy struct {
 
 // PolicyVersion is one document of a managed policy.
 type PolicyVersion struct {
+	PolicyID  string // of what is read
 	Version   int
 	Document  string
 	Default   bool

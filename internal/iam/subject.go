@@ -87,7 +87,7 @@ func (s *Service) fill(ctx context.Context, sub *Subject, boundary string) error
 	}
 	p, err := s.documents.Get(ctx, boundary)
 	_, name := splitPolicyARN(boundary)
-	sub.Boundary, sub.HasBoundary = []Source{{name, p}}, true
+	sub.Boundary, sub.HasBoundary = []Source{{name, p.Policy}}, true
 	return err
 }
 
@@ -110,7 +110,7 @@ func (s *Service) sourcesOf(ctx context.Context, h Holder) ([]Source, error) {
 			return nil, err
 		}
 		_, name := splitPolicyARN(arn)
-		list = append(list, Source{name, p})
+		list = append(list, Source{name, p.Policy})
 	}
 	return list, nil
 }

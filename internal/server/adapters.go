@@ -34,7 +34,7 @@ func (d directory) AccessKey(ctx context.Context, id string) (sts.AccessKey, err
 }
 
 // ManagedPolicy implements sts.Directory.
-func (d directory) ManagedPolicy(ctx context.Context, arn string) (*policy.Policy, error) {
+func (d directory) ManagedPolicy(ctx context.Context, arn string) (*policy.Policy, string, error) {
 	return d.iam.ManagedPolicy(ctx, arn)
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
 
 	"github.com/sekisho-iot/sekisho/internal/servertest"
 )
@@ -152,6 +153,46 @@ func TestSecurityRule4_RecreatedRole(t *testing.T) {
 	must(t, err)
 	s.NewRole(servertest.Role, servertest.TrustDevices, servertest.OwnPrefix)
 	wantCode(t, put(t, c, "pump/x"), "AccessDenied")
+}
+
+// A session under a managed policy ends with that policy, whatever is called so later.
+func TestSecurityRule4_RecreatedPolicy(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	s.Fleet()
+	ctx := t.Context()
+	s.NewRole("first", trustAccount, everything)
+	edge := func(document string) *string {
+		made, err := s.IAM.CreatePolicy(ctx, &iam.CreatePolicyInput{PolicyName: aws.String("edge"), PolicyDocument: &document})
+		must(t, err)
+		return made.Policy.Arn
+	}
+	arn := edge(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"},{"Effect":"Deny","Action":"s3:*","Resource":"arn:aws:s3:::*/secret"}]}`)
+	caller := sts.NewFromConfig(s.Config(s.NewUser("ann", everything)))
+	under := []ststypes.PolicyDescriptorType{{Arn: arn}}
+	role, err := caller.AssumeRole(ctx, &sts.AssumeRoleInput{
+		RoleArn: aws.String("arn:aws:iam::" + servertest.Account + ":role/first"), RoleSessionName: aws.String("held"), PolicyArns: under,
+	})
+	must(t, err)
+	federated, err := caller.GetFederationToken(ctx, &sts.GetFederationTokenInput{Name: aws.String("guest"), PolicyArns: under})
+	must(t, err)
+	var clients []*s3.Client
+	for _, k := range []*ststypes.Credentials{role.Credentials, federated.Credentials} {
+		c := s.S3As(credentials.NewStaticCredentialsProvider(*k.AccessKeyId, *k.SecretAccessKey, *k.SessionToken))
+		must(t, put(t, c, "open"))
+		wantCode(t, put(t, c, "secret"), "AccessDenied")
+		clients = append(clients, c)
+	}
+	_, err = s.IAM.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: arn})
+	must(t, err)
+	for _, c := range clients {
+		wantCode(t, put(t, c, "open"), "AccessDenied")
+	}
+	edge(everything)
+	for _, c := range clients {
+		wantCode(t, put(t, c, "open"), "AccessDenied")
+		wantCode(t, put(t, c, "secret"), "AccessDenied")
+	}
 }
 
 // assume opens a session of a role that everybody in the account may assume.

@@ -186,14 +186,14 @@ func setIAMDefault(t *tx, id, arn string, version int, at time.Time) error {
 	return err
 }
 
-const iamVersionQuery = `SELECT v.version, v.document, v.created_ms, CASE WHEN v.version = p.default_version THEN 1 ELSE 0 END
+const iamVersionQuery = `SELECT v.policy_id, v.version, v.document, v.created_ms, CASE WHEN v.version = p.default_version THEN 1 ELSE 0 END
 	FROM iam_policy_versions v JOIN iam_policies p ON p.id = v.policy_id WHERE p.arn = ?`
 
 func scanIAMVersion(row scanner) (iam.PolicyVersion, error) {
 	var v iam.PolicyVersion
 	var ms int64
 	var def int
-	err := row.Scan(&v.Version, &v.Document, &ms, &def)
+	err := row.Scan(&v.PolicyID, &v.Version, &v.Document, &ms, &def)
 	v.CreatedAt, v.Default = time.UnixMilli(ms).UTC(), def == 1
 	return v, err
 }

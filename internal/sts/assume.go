@@ -81,13 +81,14 @@ func (a *Assumer) AssumeRole(ctx context.Context, caller *Identity, request poli
 	if err != nil {
 		return AssumedRole{}, err
 	}
-	if err := a.checkPolicies(ctx, in.Policy, in.PolicyARNs); err != nil {
+	managed, err := a.checkPolicies(ctx, in.Policy, in.PolicyARNs)
+	if err != nil {
 		return AssumedRole{}, err
 	}
 	now := a.cfg.Now().Unix()
 	c := &claims{
 		RoleID: role.ID, SessionName: in.SessionName, Issued: now, Expires: now + int64(seconds),
-		SourceIdentity: in.SourceIdentity, Tags: tags, Policy: in.Policy, PolicyARNs: in.PolicyARNs,
+		SourceIdentity: in.SourceIdentity, Tags: tags, Policy: in.Policy, Managed: managed,
 	}
 	c.descend(caller)
 	cred, packed, err := a.cfg.Keys.issue(c)
@@ -189,23 +190,26 @@ func (a *Assumer) denied(ctx context.Context, caller *Identity, action, resource
 		caller.Principal.ARN, action, clip(resource))
 }
 
-// checkPolicies compiles the session policy and finds the managed ones.
-func (a *Assumer) checkPolicies(ctx context.Context, doc string, arns []string) error {
+// checkPolicies compiles the session policy, finds the managed ones, and returns
+// those as claims have them.
+func (a *Assumer) checkPolicies(ctx context.Context, doc string, arns []string) ([]string, error) {
 	if doc != "" {
 		if _, err := policy.Compile(policy.Identity, sessionPolicyName, []byte(doc)); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	for _, arn := range arns {
-		_, err := a.cfg.Directory.ManagedPolicy(ctx, arn)
+	managed := make([]string, len(arns))
+	for i, arn := range arns {
+		_, id, err := a.cfg.Directory.ManagedPolicy(ctx, arn)
 		if iot.IsKind(err, iot.KindNotFound) {
-			return invalid("Policy %s does not exist or is not attachable.", clip(arn))
+			return nil, invalid("Policy %s does not exist or is not attachable.", clip(arn))
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
+		managed[i] = id + " " + arn
 	}
-	return nil
+	return managed, nil
 }
 
 func invalid(format string, args ...any) error {

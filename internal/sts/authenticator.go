@@ -154,14 +154,15 @@ func checkPairing(c *claims, accessKeyID string, now time.Time) error {
 
 // sessionPolicies are the policies passed to a session, managed ones as they are now.
 func (a *Authenticator) sessionPolicies(ctx context.Context, s *session) (policy.Set, error) {
-	if len(s.PolicyARNs) == 0 {
+	if len(s.Managed) == 0 {
 		return s.policies, nil
 	}
-	set := append(make(policy.Set, 0, len(s.policies)+len(s.PolicyARNs)), s.policies...)
-	for _, arn := range s.PolicyARNs {
-		p, err := a.cfg.Directory.ManagedPolicy(ctx, arn)
-		if iot.IsKind(err, iot.KindNotFound) {
-			// What is gone might have been a Deny.
+	set := append(make(policy.Set, 0, len(s.policies)+len(s.Managed)), s.policies...)
+	for _, m := range s.Managed {
+		id, arn, _ := strings.Cut(m, " ")
+		p, now, err := a.cfg.Directory.ManagedPolicy(ctx, arn)
+		if iot.IsKind(err, iot.KindNotFound) || err == nil && now != id {
+			// What is gone might have been a Deny; another one of its name is not it.
 			return nil, revoked("the session policy " + arn + " was deleted")
 		}
 		if err != nil {

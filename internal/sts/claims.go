@@ -42,8 +42,8 @@ type claims struct {
 
 	SourceIdentity string
 	Tags           []Tag
-	Policy         string // session policy
-	PolicyARNs     []string
+	Policy         string   // session policy
+	Managed        []string // managed session policies: unique id, space, ARN
 }
 
 const (
@@ -120,7 +120,7 @@ func (c *claims) encode() ([]byte, error) {
 		b = appendStrings(b, t.Key, t.Value)
 		b = append(b, transitiveByte(t.Transitive))
 	}
-	b = appendList(b, c.PolicyARNs)
+	b = appendList(b, c.Managed)
 	return appendStrings(b, doc), nil
 }
 
@@ -192,7 +192,7 @@ func decodeClaims(b []byte) (*claims, error) {
 		t.Transitive = n == 1
 		c.Tags = append(c.Tags, t)
 	}
-	c.PolicyARNs = d.list()
+	c.Managed = d.list()
 	doc := d.string()
 	if d.bad || len(d.b) != 0 || c.RoleID == "" && c.KeyID == "" {
 		return nil, errClaims

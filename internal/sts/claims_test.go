@@ -23,7 +23,7 @@ func manyClaims() []*claims {
 			Incarnation: 1<<61 - 1, Subscriber: "440101234567890", NetworkPath: "vpce-1",
 			Derived: true, Parents: []string{"AROA1", "AROA2"}, KeyID: "AKIA1", UserID: "AIDA1", SourceIdentity: "bob",
 			Tags:   []Tag{{Key: "k", Value: "v", Transitive: true}, {Key: "k2"}},
-			Policy: `{"Statement":[]}`, PolicyARNs: []string{"arn:aws:iam::aws:policy/AdministratorAccess"},
+			Policy: `{"Statement":[]}`, Managed: []string{"ANPAIWMBCKSKIEE64ZLYK arn:aws:iam::aws:policy/AdministratorAccess"},
 		},
 	}
 }
@@ -168,7 +168,7 @@ func BenchmarkOpenToken(b *testing.B) {
 		b.Fatal(err)
 	}
 	c := manyClaims()[1]
-	c.Policy, c.PolicyARNs, c.Tags, c.Parents = "", nil, nil, nil
+	c.Policy, c.Managed, c.Tags, c.Parents = "", nil, nil, nil
 	cred, _, err := ring.issue(c)
 	if err != nil {
 		b.Fatal(err)
@@ -189,7 +189,7 @@ func BenchmarkIssue(b *testing.B) {
 		b.Fatal(err)
 	}
 	c := manyClaims()[1]
-	c.Policy, c.PolicyARNs, c.Tags, c.Parents = "", nil, nil, nil
+	c.Policy, c.Managed, c.Tags, c.Parents = "", nil, nil, nil
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, _, err := ring.issue(c); err != nil {

@@ -41,7 +41,8 @@ type Directory interface {
 	Role(ctx context.Context, name string) (Role, error)
 	RoleByID(ctx context.Context, id string) (Role, error)
 	AccessKey(ctx context.Context, id string) (AccessKey, error)
-	ManagedPolicy(ctx context.Context, arn string) (*policy.Policy, error)
+	// ManagedPolicy returns the unique id too.
+	ManagedPolicy(ctx context.Context, arn string) (p *policy.Policy, id string, err error)
 }
 
 // Certificate is a certificate's standing at one moment.

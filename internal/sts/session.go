@@ -39,7 +39,7 @@ func newSession(c *claims, k *masterKey, on *basis, account iot.AccountID) (*ses
 		secret:      k.secret(c.AccessKeyID),
 		expires:     time.Unix(c.Expires, 0).UTC(),
 		derived:     c.Derived,
-		hasPolicies: c.Policy != "" || len(c.PolicyARNs) > 0,
+		hasPolicies: c.Policy != "" || len(c.Managed) > 0,
 		issueTime:   time.Unix(c.Issued, 0).UTC().Format(time.RFC3339),
 		account:     string(account),
 	}

@@ -51,11 +51,11 @@ func (r *KeyRing) issue(c *claims) (cred Credentials, packed int, err error) {
 // packedSize says how full a token of n plain bytes is.
 func (c *claims) packedSize(n int) (int, error) {
 	const room = maxToken/4*3 - sealHeader - xaesNonce - xaesTag
-	if n <= room && c.Policy == "" && len(c.PolicyARNs) == 0 && len(c.Tags) == 0 {
+	if n <= room && c.Policy == "" && len(c.Managed) == 0 && len(c.Tags) == 0 {
 		return 0, nil
 	}
 	bare := *c
-	bare.Policy, bare.PolicyARNs, bare.Tags = "", nil, nil
+	bare.Policy, bare.Managed, bare.Tags = "", nil, nil
 	b, err := bare.encode()
 	if err != nil {
 		return 0, err

@@ -91,13 +91,14 @@ func (a *Assumer) FederationToken(ctx context.Context, caller *Identity, in Fede
 	if err != nil {
 		return FederatedUser{}, err
 	}
-	if err := a.checkPolicies(ctx, in.Policy, in.PolicyARNs); err != nil {
+	managed, err := a.checkPolicies(ctx, in.Policy, in.PolicyARNs)
+	if err != nil {
 		return FederatedUser{}, err
 	}
 	now := a.cfg.Now().Unix()
 	c := &claims{
 		Federated: true, SessionName: in.Name, Issued: now, Expires: now + int64(length),
-		Tags: tags, Policy: in.Policy, PolicyARNs: in.PolicyARNs,
+		Tags: tags, Policy: in.Policy, Managed: managed,
 	}
 	c.descend(caller)
 	cred, packed, err := a.cfg.Keys.issue(c)

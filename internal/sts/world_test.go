@@ -108,7 +108,7 @@ func (w *world) AccessKey(ctx context.Context, id string) (sts.AccessKey, error)
 	return sts.AccessKey(k), err
 }
 
-func (w *world) ManagedPolicy(ctx context.Context, arn string) (*policy.Policy, error) {
+func (w *world) ManagedPolicy(ctx context.Context, arn string) (*policy.Policy, string, error) {
 	return w.iam.ManagedPolicy(ctx, arn)
 }
 
