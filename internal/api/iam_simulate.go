@@ -56,6 +56,7 @@ type simulation struct {
 	keys               policy.Keys
 	actions, resources []string
 	explicit           bool // the resources were named
+	places             map[*policy.Policy][][2]policy.Position
 }
 
 // simulationInput is what the inputs of both have in common.
@@ -93,9 +94,9 @@ func simulate(ctx context.Context, c *Call, in *simulationInput, subject *iam.Su
 	}
 	total := len(s.actions) * len(s.resources)
 	out := &m.SimulateCustomPolicyOutput{EvaluationResults: []m.EvaluationResult{}, IsTruncated: new(false)}
-	work := 0
+	work, told := 0, 0
 	for n := from; n < total; n++ {
-		if n-from == limit || work > maxSimulatedWork {
+		if n-from == limit || work > maxSimulatedWork || told > maxSimulatedAnswer {
 			out.IsTruncated, out.Marker = new(true), new(iot.PageToken("iam.simulate", strconv.Itoa(n)))
 			break
 		}
@@ -103,8 +104,10 @@ func simulate(ctx context.Context, c *Call, in *simulationInput, subject *iam.Su
 			return nil, err
 		}
 		resource := s.resources[n%len(s.resources)]
-		work += s.size() * len(resource)
-		out.EvaluationResults = append(out.EvaluationResults, s.evaluate(s.actions[n/len(s.resources)], resource))
+		work += s.size() * (len(resource) + simulatedOverhead)
+		one := s.evaluate(s.actions[n/len(s.resources)], resource)
+		told += toldSize(&one)
+		out.EvaluationResults = append(out.EvaluationResults, one)
 	}
 	return out, nil
 }
@@ -112,6 +115,22 @@ func simulate(ctx context.Context, c *Call, in *simulationInput, subject *iam.Su
 // maxSimulatedWork bounds what one page may cost: bytes of policies times bytes
 // of resources, which is what the worst wildcards take.
 const maxSimulatedWork = 1 << 28
+
+// simulatedOverhead is what an evaluation costs for each byte of policy beyond
+// matching: statements that apply and keys that are missing are listed.
+const simulatedOverhead = 16
+
+// maxSimulatedAnswer bounds what one page tells, in bytes or so of the answer.
+const maxSimulatedAnswer = 1 << 20
+
+// toldSize is how long a result is in the answer, or so.
+func toldSize(r *m.EvaluationResult) int {
+	n := 200 * (1 + len(r.MatchedStatements))
+	for _, key := range r.MissingContextValues {
+		n += len(key) + 20
+	}
+	return n * (1 + len(r.ResourceSpecificResults))
+}
 
 func (s *simulation) size() int {
 	n := 0
@@ -144,7 +163,7 @@ func badInput(format string, args ...any) error {
 }
 
 func newSimulation(c *Call, in *simulationInput, subject *iam.Subject) (*simulation, error) {
-	s := &simulation{actions: in.ActionNames, resources: in.ResourceArns, explicit: len(in.ResourceArns) > 0}
+	s := &simulation{actions: in.ActionNames, resources: in.ResourceArns, explicit: len(in.ResourceArns) > 0, places: map[*policy.Policy][][2]policy.Position{}}
 	if !s.explicit {
 		s.resources = []string{"*"}
 	}
@@ -300,15 +319,16 @@ func (s *simulation) evaluate(action, resource string) m.EvaluationResult {
 		EvalActionName: &action, EvalResourceName: &resource, EvalDecision: new(simulatedDecision(d.Effect)),
 		MatchedStatements: []m.Statement{}, MissingContextValues: []string{},
 	}
-	all := slices.Concat(s.policies, s.boundary, s.resource)
-	for _, source := range all {
+	missing := map[string]bool{}
+	for _, source := range slices.Concat(s.policies, s.boundary, s.resource) {
 		if d.Effect != policy.ImplicitDeny {
 			for _, n := range source.Policy.Applying(r, d.Effect) {
-				out.MatchedStatements = append(out.MatchedStatements, statementOut(source, n))
+				out.MatchedStatements = append(out.MatchedStatements, s.statementOut(source, n))
 			}
 		}
 		for _, key := range source.Policy.MissingKeys(r) {
-			if !slices.ContainsFunc(out.MissingContextValues, func(k string) bool { return strings.EqualFold(k, key) }) {
+			if k := policy.NormalizeKey(key); !missing[k] {
+				missing[k] = true
 				out.MissingContextValues = append(out.MissingContextValues, key)
 			}
 		}
@@ -332,11 +352,15 @@ func simulatedDecision(e policy.Effect) string {
 	return e.String()
 }
 
-func statementOut(source iam.Source, n int) m.Statement {
-	from, to := source.Policy.StatementPosition(n)
+func (s *simulation) statementOut(source iam.Source, n int) m.Statement {
+	places := s.places[source.Policy]
+	if places == nil {
+		places = source.Policy.StatementPositions()
+		s.places[source.Policy] = places
+	}
 	return m.Statement{
 		SourcePolicyId: new(source.ID), SourcePolicyType: new("IAM Policy"),
-		StartPosition: positionOut(from), EndPosition: positionOut(to),
+		StartPosition: positionOut(places[n][0]), EndPosition: positionOut(places[n][1]),
 	}
 }
 

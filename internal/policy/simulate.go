@@ -10,19 +10,36 @@ import (
 // Position is a place in a document; both count from 1, columns in characters.
 type Position struct{ Line, Column int }
 
-// StatementPosition says where a statement stands, as IAM's simulator does:
-// from behind what comes before it to behind its closing brace.
-func (p *Policy) StatementPosition(statement int) (from, to Position) {
-	s := &p.statements[statement]
-	before := bytes.TrimRight(p.source[:s.start], " \t\r\n")
-	return position(before), position(p.source[:s.end])
+// StatementPositions says where the statements stand, as IAM's simulator does:
+// from behind what comes before each to behind its closing brace.
+func (p *Policy) StatementPositions() [][2]Position {
+	list := make([][2]Position, len(p.statements))
+	c := cursor{src: p.source, at: Position{Line: 1, Column: 1}}
+	for i := range p.statements {
+		s := &p.statements[i]
+		list[i][0] = c.to(len(bytes.TrimRight(p.source[:s.start], " \t\r\n")))
+		list[i][1] = c.to(s.end)
+	}
+	return list
 }
 
-func position(before []byte) Position {
-	return Position{
-		Line:   bytes.Count(before, []byte("\n")) + 1,
-		Column: utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1,
+// cursor goes through a document once, however many places are asked for.
+type cursor struct {
+	src  []byte
+	read int
+	at   Position
+}
+
+func (c *cursor) to(end int) Position {
+	part := c.src[c.read:end]
+	if n := bytes.Count(part, []byte("\n")); n > 0 {
+		c.at.Line += n
+		c.at.Column = 1
+		part = part[bytes.LastIndexByte(part, '\n')+1:]
 	}
+	c.at.Column += utf8.RuneCount(part)
+	c.read = end
+	return c.at
 }
 
 // Applying lists the statements of one effect that apply to the request.
@@ -39,50 +56,63 @@ func (p *Policy) Applying(r *Request, effect Effect) []int {
 // ContextKeys lists the keys that the policy asks for in conditions and
 // variables, as they are written, each once.
 func (p *Policy) ContextKeys() []string {
-	var keys []string
+	var k contextKeys
 	for i := range p.statements {
-		keys = p.statements[i].contextKeys(keys)
+		k.addAll(&p.statements[i])
 	}
-	return keys
+	return k.list
 }
 
 // MissingKeys lists the keys that the statements of the request's action ask
 // for and the request does not have.
 func (p *Policy) MissingKeys(r *Request) []string {
-	var keys []string
+	var k contextKeys
 	for i := range p.statements {
 		if s := &p.statements[i]; s.coversAction(r.Action) {
-			keys = s.contextKeys(keys)
+			k.addAll(s)
 		}
 	}
-	return slices.DeleteFunc(keys, func(key string) bool { return p.env(r).lookup(NormalizeKey(key)).Set })
+	return slices.DeleteFunc(k.list, func(key string) bool { return p.env(r).lookup(NormalizeKey(key)).Set })
 }
 
-// contextKeys adds the keys of the statement to those that are listed.
-func (s *statement) contextKeys(keys []string) []string {
-	add := func(key string) {
-		if !slices.ContainsFunc(keys, func(k string) bool { return NormalizeKey(k) == NormalizeKey(key) }) {
-			keys = append(keys, key)
-		}
+// contextKeys are keys as they are written, each once.
+type contextKeys struct {
+	list []string
+	seen map[string]bool
+}
+
+func (k *contextKeys) add(key string) {
+	n := NormalizeKey(key)
+	if k.seen[n] {
+		return
 	}
-	addVars := func(vars []variable) {
-		for i := range vars {
-			name, _, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(vars[i].written, "${"), "}"), ",")
-			add(strings.TrimSpace(name))
-		}
+	if k.seen == nil {
+		k.seen = map[string]bool{}
 	}
+	k.seen[n] = true
+	k.list = append(k.list, key)
+}
+
+func (k *contextKeys) addVariables(vars []variable) {
+	for i := range vars {
+		name, _, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(vars[i].written, "${"), "}"), ",")
+		k.add(strings.TrimSpace(name))
+	}
+}
+
+// addAll adds the keys of a statement.
+func (k *contextKeys) addAll(s *statement) {
 	for i := range s.resources {
-		addVars(s.resources[i].vars)
+		k.addVariables(s.resources[i].vars)
 	}
 	for i := range s.conditions {
 		c := &s.conditions[i]
-		add(c.written)
+		k.add(c.written)
 		for j := range c.strings {
-			addVars(c.strings[j].vars)
+			k.addVariables(c.strings[j].vars)
 		}
 		for j := range c.arns {
-			addVars(c.arns[j].whole.vars)
+			k.addVariables(c.arns[j].whole.vars)
 		}
 	}
-	return keys
 }
