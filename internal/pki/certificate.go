@@ -50,7 +50,7 @@ type Record struct {
 
 	// What tombstones know a certificate by, in hex.
 	IssuerSerial string // SHA-256 of issuer and serial number
-	PublicKey    string // SHA-256 of the SubjectPublicKeyInfo
+	PublicKey    string // SHA-256 of the SubjectPublicKeyInfo, as we encode it
 }
 
 // Store keeps certificates. It answers iot.KindNotFound where one does not exist.
@@ -119,6 +119,10 @@ func tombstoneKeys(c *x509.Certificate) (issuerSerial, publicKey string) {
 	h.Write(c.RawIssuer)
 	h.Write([]byte{0})
 	h.Write([]byte(serialHex(c)))
-	key := sha256.Sum256(c.RawSubjectPublicKeyInfo)
+	spki, err := x509.MarshalPKIXPublicKey(c.PublicKey)
+	if err != nil { // of a kind that no door accepts
+		spki = c.RawSubjectPublicKeyInfo
+	}
+	key := sha256.Sum256(spki) // not as it is written: one key has several encodings that parse
 	return hex.EncodeToString(h.Sum(nil)), hex.EncodeToString(key[:])
 }
