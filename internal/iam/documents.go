@@ -104,7 +104,7 @@ func shown(r Role) Role {
 	words := map[string]string{}
 	for _, t := range r.Trusted {
 		switch {
-		case t.ID == "" || t.Name == t.ID || t.Name == t.ARN || strings.Contains(t.Name, ":assumed-role/"):
+		case t.ID == "" || t.Name == t.ID || t.Name == t.ARN || strings.HasPrefix(t.Name, "arn:aws:sts:"):
 		case t.ARN != "":
 			words[t.Name] = t.ARN
 		default:

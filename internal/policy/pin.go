@@ -80,7 +80,7 @@ func (ps *principals) pin(ids map[string]string) {
 			case id == "":
 				ps.pins = append(ps.pins, pin{arn, "gone"})
 			default:
-				if _, session, ok := strings.Cut(arn, ":assumed-role/"); ok {
+				if _, session, ok := strings.Cut(arn, ":assumed-role/"); ok && strings.HasPrefix(arn, "arn:aws:sts:") {
 					id += ":" + session[strings.IndexByte(session, '/')+1:]
 				}
 				ps.pins = append(ps.pins, pin{arn, id})

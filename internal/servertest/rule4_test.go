@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -416,5 +417,30 @@ func TestSecurityRule4_Expiry(t *testing.T) {
 	body, _ := io.ReadAll(res.Body)
 	if res.StatusCode/100 != 4 || !strings.Contains(string(body), "ExpiredToken") {
 		t.Errorf("%d %s", res.StatusCode, body)
+	}
+}
+
+// A user whose path reads like a session's ARN is that user, and not the session.
+func TestSecurityRule4_PathThatReadsLikeASession(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	s.Fleet()
+	ctx := t.Context()
+	s.NewRole("admin", trustAccount, everything)
+	user, err := s.IAM.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("derived"), Path: aws.String("/:assumed-role/admin/")})
+	must(t, err)
+	key, err := s.IAM.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: user.User.UserName})
+	must(t, err)
+	s.NewRole("vault", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"`+*user.User.Arn+`"},"Action":"sts:AssumeRole"}]}`, everything)
+	vault := &sts.AssumeRoleInput{RoleArn: aws.String("arn:aws:iam::" + servertest.Account + ":role/vault"), RoleSessionName: aws.String("in")}
+	session := sts.NewFromConfig(s.Config(assume(t, s, s.NewUser("ann", everything), "admin"))) // called derived, too
+	_, err = session.AssumeRole(ctx, vault)
+	wantCode(t, err, "AccessDenied")
+	_, err = sts.NewFromConfig(s.Config(keyOf(key))).AssumeRole(ctx, vault)
+	must(t, err)
+	role, err := s.IAM.GetRole(ctx, &iam.GetRoleInput{RoleName: aws.String("vault")})
+	must(t, err)
+	if doc, _ := url.QueryUnescape(*role.Role.AssumeRolePolicyDocument); !strings.Contains(doc, *user.User.Arn) {
+		t.Errorf("it trusts %s", doc)
 	}
 }

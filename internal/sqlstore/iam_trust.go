@@ -29,7 +29,7 @@ func principalID(q querier, name string) (string, error) {
 	switch {
 	case strings.HasPrefix(name, "AIDA"):
 		query = "SELECT id FROM iam_users WHERE id = ?"
-	case strings.Contains(name, ":assumed-role/"):
+	case strings.HasPrefix(name, "arn:aws:sts:"):
 		_, role, _ := strings.Cut(name, ":assumed-role/")
 		query = "SELECT id FROM iam_roles WHERE name = ?"
 		arg, _, _ = strings.Cut(role, "/")
