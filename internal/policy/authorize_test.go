@@ -99,3 +99,38 @@ func BenchmarkWildcardAttack(b *testing.B) {
 		s.Evaluate(r)
 	}
 }
+
+// A value that is a wildcard of MQTT opens no topic filter to a caller of IAM,
+// and closes the one that it is.
+func TestSubscribeByVariable(t *testing.T) {
+	t.Parallel()
+	const filter = "arn:aws:iot:us-east-1:123456789012:topicfilter/"
+	team := `"Action":"iot:*","Resource":"` + filter + `${aws:PrincipalTag/team}/x"`
+	own := policy.Set{compile(t, policy.Identity, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",`+team+`}]}`)}
+	not := policy.Set{compile(t, policy.Identity, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny",`+team+`}]}`)}
+	for _, c := range []struct {
+		action, team string
+		own, not     policy.Effect
+	}{
+		{"iot:Subscribe", "red", policy.Allow, policy.ExplicitDeny},
+		{"iot:Subscribe", "+", policy.ImplicitDeny, policy.ExplicitDeny},
+		{"iot:Publish", "+", policy.Allow, policy.ExplicitDeny},
+	} {
+		r := &policy.Request{Action: c.action, Resource: filter + c.team + "/x", Keys: policy.KeyMap{"aws:principaltag/team": policy.One(c.team)}}
+		for what, g := range map[string]policy.Grants{"own": {Identity: own}, "not": {Identity: not}} {
+			want := c.own
+			if what == "not" {
+				want = c.not
+			}
+			if got := g.Authorize(r).Effect; got != want {
+				t.Errorf("%s of %s, %s: %v, want %v", c.action, c.team, what, got, want)
+			}
+			if applies := len(own[0].Applying(r, policy.Allow)) > 0; applies != (c.own == policy.Allow) {
+				t.Errorf("%s of %s applies: %v", c.action, c.team, applies)
+			}
+		}
+		if x := own.Explain(r).String(); c.own == policy.ImplicitDeny && !strings.Contains(x, "its value holds one of") {
+			t.Errorf("it is explained by %s", x)
+		}
+	}
+}

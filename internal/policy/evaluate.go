@@ -71,6 +71,15 @@ func (s Set) allowed(r *Request) Decision {
 
 func (p *Policy) env(r *Request) env { return env{keys: r.Keys, strict: p.use == IoT} }
 
+// allowEnv is env for statements that allow: a value such as "+", which in a topic
+// filter is every team and not one of that name, lets nobody subscribe, in IAM
+// policies neither. A Deny has it as it stands.
+func (p *Policy) allowEnv(r *Request) env {
+	e := p.env(r)
+	e.strict = e.strict || r.Action == "iot:Subscribe"
+	return e
+}
+
 func (p *Policy) denied(r *Request) Decision { return p.deniedIn(r, p.env(r)) }
 
 func (p *Policy) deniedIn(r *Request, e env) Decision {
@@ -85,7 +94,7 @@ func (p *Policy) deniedIn(r *Request, e env) Decision {
 // allowed returns the Allow that reaches furthest; one that reaches enough
 // ends the search.
 func (p *Policy) allowed(r *Request, enough reach) (Decision, reach) {
-	e := p.env(r)
+	e := p.allowEnv(r)
 	var best Decision
 	var far reach
 	for _, s := range p.allow {

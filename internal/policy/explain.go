@@ -198,7 +198,7 @@ func (s Set) nearMisses(r *Request, layer Layer) []NearMiss {
 
 // misses lists what keeps a statement of the right action from applying.
 func (p *Policy) misses(s *statement, r *Request) []Miss {
-	e := p.env(r)
+	e := p.allowEnv(r)
 	var found []Miss
 	if s.principals.reach(&r.Principal, s.effect, e.bounded) == reachNone {
 		found = append(found, Miss{Kind: MissPrincipal, Wants: clip(s.principals.String()), Has: clip(r.Principal.String())})

@@ -45,8 +45,12 @@ func (c *cursor) to(end int) Position {
 // Applying lists the statements of one effect that apply to the request.
 func (p *Policy) Applying(r *Request, effect Effect) []int {
 	var list []int
+	e := p.env(r)
+	if effect == Allow {
+		e = p.allowEnv(r)
+	}
 	for i := range p.statements {
-		if s := &p.statements[i]; s.effect == effect && s.applies(r, p.env(r)) != reachNone {
+		if s := &p.statements[i]; s.effect == effect && s.applies(r, e) != reachNone {
 			list = append(list, i)
 		}
 	}
