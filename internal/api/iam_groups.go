@@ -42,7 +42,7 @@ func (r *iamRows) groupRows() []Operation {
 			}),
 		groupOp(r, "UpdateGroup", func(in *m.UpdateGroupInput) *string { return in.GroupName },
 			func(ctx context.Context, c *Call, in *m.UpdateGroupInput) (*m.UpdateGroupOutput, error) {
-				if err := r.mayBecome(ctx, c, "iam:UpdateGroup", "group", in.NewPath, in.NewGroupName, in.GroupName, nil); err != nil {
+				if err := r.mayBecome(ctx, c, "iam:UpdateGroup", "group", in.NewPath, in.NewGroupName, in.GroupName); err != nil {
 					return nil, err
 				}
 				return nil, r.svc.UpdateGroup(ctx, deref(in.GroupName), in.NewGroupName, in.NewPath)
@@ -71,8 +71,9 @@ func (r *iamRows) groupRows() []Operation {
 }
 
 // mayBecome asks for the action on what a user or group is to be called, as IAM
-// does on what it is called now (IAM user guide, renaming an IAM user).
-func (r *iamRows) mayBecome(ctx context.Context, c *Call, action, kind string, newPath, newName, oldName *string, keys policy.Keys) error {
+// does on what it is called now (IAM user guide, renaming an IAM user). The row's
+// condition keys are those of both.
+func (r *iamRows) mayBecome(ctx context.Context, c *Call, action, kind string, newPath, newName, oldName *string) error {
 	name, path := newName, newPath
 	if name == nil {
 		name = oldName
@@ -83,7 +84,7 @@ func (r *iamRows) mayBecome(ctx context.Context, c *Call, action, kind string, n
 			return err
 		}
 	}
-	return c.Authorize(ctx, action, iamARN(c, kind, path, deref(name)), keys)
+	return c.Authorize(ctx, action, iamARN(c, kind, path, deref(name)), c.keys.extra)
 }
 
 func (r *iamRows) pathOf(ctx context.Context, kind string, name *string) (*string, error) {

@@ -82,7 +82,7 @@ func (r *iamRows) userRows() []Operation {
 			}),
 		userOp(r, "UpdateUser", func(in *m.UpdateUserInput) *string { return in.UserName },
 			func(ctx context.Context, c *Call, in *m.UpdateUserInput) (*m.UpdateUserOutput, error) {
-				if err := r.mayBecome(ctx, c, "iam:UpdateUser", "user", in.NewPath, in.NewUserName, in.UserName, r.aboutUser(c, in.UserName, iamKeys{})); err != nil {
+				if err := r.mayBecome(ctx, c, "iam:UpdateUser", "user", in.NewPath, in.NewUserName, in.UserName); err != nil {
 					return nil, err
 				}
 				return nil, r.svc.UpdateUser(ctx, deref(in.UserName), in.NewUserName, in.NewPath)

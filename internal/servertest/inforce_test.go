@@ -90,6 +90,7 @@ func TestSecurityRule1_UsersInForceAtOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			ctx := t.Context()
 			user, group, arn := aws.String("ann-"+name), aws.String("group-"+name), made("policy-"+name, c.document)
 			_, err := s.IAM.CreateGroup(ctx, &iam.CreateGroupInput{GroupName: group})
 			must(t, err)
