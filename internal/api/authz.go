@@ -150,6 +150,13 @@ func (c *Call) couldNotRead(err error) {
 	}
 }
 
+// mustKnow returns a resource, and notes why it could not be read: what is
+// decided about the name alone does not count, since a path belongs to it.
+func (c *Call) mustKnow(resource string, err error) string {
+	c.couldNotRead(err)
+	return resource
+}
+
 func (c *Call) denied(ctx context.Context, grants *policy.Grants, request *policy.Request) error {
 	x := grants.Explain(request)
 	c.handler.observer.Deny(c.Service, request.Action)

@@ -34,11 +34,11 @@ func iamOp[In, Out any](name string, resource func(*Call, *In) string, handle fu
 }
 
 func (r *iamRows) roleARN(c *Call, name *string) string {
-	return r.svc.RoleARN(c.HTTP.Context(), deref(name))
+	return c.mustKnow(r.svc.RoleARN(c.HTTP.Context(), deref(name)))
 }
 
 func (r *iamRows) userARN(c *Call, name *string) string {
-	return r.svc.UserARN(c.HTTP.Context(), deref(name))
+	return c.mustKnow(r.svc.UserARN(c.HTTP.Context(), deref(name)))
 }
 
 // iamARN names what is still to be created, or a path of it.

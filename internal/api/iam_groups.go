@@ -18,7 +18,7 @@ func groupOp[In, Out any](r *iamRows, name string, group func(*In) *string, hand
 }
 
 func (r *iamRows) groupARN(c *Call, name *string) string {
-	return r.svc.GroupARN(c.HTTP.Context(), deref(name))
+	return c.mustKnow(r.svc.GroupARN(c.HTTP.Context(), deref(name)))
 }
 
 func (r *iamRows) groupRows() []Operation {

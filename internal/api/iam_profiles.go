@@ -11,8 +11,7 @@ import (
 // profileOp is a row about one instance profile.
 func profileOp[In, Out any](r *iamRows, name string, profile func(*In) *string, handle func(context.Context, *Call, *In) (*Out, error)) Operation {
 	o := iamOp(name, func(c *Call, in *In) string {
-		arn, _ := r.svc.ProfileARN(c.HTTP.Context(), deref(profile(in)))
-		return arn
+		return c.mustKnow(r.svc.ProfileARN(c.HTTP.Context(), deref(profile(in))))
 	}, handle)
 	return withKeys(o, func(c *Call, in *In) policy.Keys { return r.aboutProfile(c, profile(in), iamKeys{}) })
 }
@@ -117,8 +116,9 @@ func (r *iamRows) createProfile(ctx context.Context, _ *Call, in *m.CreateInstan
 // addProfileRole hands the role over to machines: who does so has to be allowed
 // to pass it (security rule 8).
 func (r *iamRows) addProfileRole(ctx context.Context, c *Call, in *m.AddRoleToInstanceProfileInput) (*m.AddRoleToInstanceProfileOutput, error) {
-	profile, _ := r.svc.ProfileARN(ctx, deref(in.InstanceProfileName))
-	if err := c.Authorize(ctx, "iam:PassRole", r.svc.RoleARN(ctx, deref(in.RoleName)), passRole{"ec2.amazonaws.com", profile}); err != nil {
+	profile := c.mustKnow(r.svc.ProfileARN(ctx, deref(in.InstanceProfileName)))
+	role := c.mustKnow(r.svc.RoleARN(ctx, deref(in.RoleName)))
+	if err := c.Authorize(ctx, "iam:PassRole", role, passRole{"ec2.amazonaws.com", profile}); err != nil {
 		return nil, err
 	}
 	return nil, r.svc.AddRoleToInstanceProfile(ctx, deref(in.InstanceProfileName), deref(in.RoleName))

@@ -70,11 +70,12 @@ func (s *Service) Group(ctx context.Context, name string) (Group, error) {
 }
 
 // GroupARN is RoleARN for groups.
-func (s *Service) GroupARN(ctx context.Context, name string) string {
-	if g, err := s.Group(ctx, name); err == nil {
-		return g.ARN
+func (s *Service) GroupARN(ctx context.Context, name string) (string, error) {
+	g, err := s.Group(ctx, name)
+	if err != nil {
+		return s.arn("group/" + name), err
 	}
-	return s.arn("group/" + name)
+	return g.ARN, nil
 }
 
 // Groups lists groups by name.

@@ -1,10 +1,15 @@
 package iam_test
 
 import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/iam"
 	"github.com/sekisho-iot/sekisho/internal/iot"
@@ -95,4 +100,55 @@ func TestGroupsOfAUser(t *testing.T) {
 	}
 	_, err = s.CreateGroup(ctx, "h", "no-path")
 	wantError(t, err, iot.KindInvalid, "path")
+}
+
+var errAway = errors.New("the database is away")
+
+// awayStore cannot be read.
+type awayStore struct{ iam.Store }
+
+func (awayStore) Role(context.Context, string) (iam.Role, error)   { return iam.Role{}, errAway }
+func (awayStore) User(context.Context, string) (iam.User, error)   { return iam.User{}, errAway }
+func (awayStore) Group(context.Context, string) (iam.Group, error) { return iam.Group{}, errAway }
+func (awayStore) Profile(context.Context, string) (iam.InstanceProfile, error) {
+	return iam.InstanceProfile{}, errAway
+}
+
+// An ARN that could not be read is not taken for that of the name alone.
+func TestARNs(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	ctx := t.Context()
+	_, err := s.CreateRole(ctx, iam.CreateRoleInput{Name: "n", Path: "/p/", Trust: trust})
+	ok(t, err)
+	_, err = s.CreateUser(ctx, iam.CreateUserInput{Name: "n", Path: "/p/"})
+	ok(t, err)
+	_, err = s.CreateGroup(ctx, "n", "/p/")
+	ok(t, err)
+	_, err = s.CreateInstanceProfile(ctx, "n", "/p/", nil)
+	ok(t, err)
+	away, err := iam.New(iam.Config{
+		Account: account, Store: awayStore{}, Sealer: seal{}, Random: rand.Reader, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
+	})
+	ok(t, err)
+	for kind, arn := range map[string]func(context.Context, string) (string, error){
+		"role": away.RoleARN, "user": away.UserARN, "group": away.GroupARN, "instance-profile": away.ProfileARN,
+	} {
+		if got, err := arn(ctx, "n"); !errors.Is(err, errAway) {
+			t.Errorf("%s that cannot be read: %s, %v", kind, got, err)
+		}
+	}
+	for kind, arn := range map[string]func(context.Context, string) (string, error){
+		"role": s.RoleARN, "user": s.UserARN, "group": s.GroupARN, "instance-profile": s.ProfileARN,
+	} {
+		prefix := "arn:aws:iam::" + account + ":" + kind
+		if got, err := arn(ctx, "n"); err != nil || got != prefix+"/p/n" {
+			t.Errorf("%s: %s, %v", kind, got, err)
+		}
+		for name, want := range map[string]iot.Kind{"none": iot.KindNotFound, "no/name": iot.KindInvalid, "": iot.KindInvalid} {
+			if got, err := arn(ctx, name); !iot.IsKind(err, want) || got != prefix+"/"+name {
+				t.Errorf("%s %q: %s, %v", kind, name, got, err)
+			}
+		}
+	}
 }

@@ -61,12 +61,13 @@ func (s *Service) InstanceProfile(ctx context.Context, name string) (InstancePro
 	return s.store.Profile(ctx, name)
 }
 
-// ProfileARN is RoleARN for instance profiles, with their tags.
-func (s *Service) ProfileARN(ctx context.Context, name string) (string, []Tag) {
-	if p, err := s.InstanceProfile(ctx, name); err == nil {
-		return p.ARN, p.Tags
+// ProfileARN is RoleARN for instance profiles.
+func (s *Service) ProfileARN(ctx context.Context, name string) (string, error) {
+	p, err := s.InstanceProfile(ctx, name)
+	if err != nil {
+		return s.arn("instance-profile/" + name), err
 	}
-	return s.arn("instance-profile/" + name), nil
+	return p.ARN, nil
 }
 
 // InstanceProfiles lists instance profiles by name.

@@ -78,24 +78,29 @@ func (s *Service) RoleGrantsByID(ctx context.Context, id string) (RoleGrants, er
 }
 
 // RoleARN returns the ARN by which a request about a role is authorised: that of
-// the role, or what it would be if there is none.
-func (s *Service) RoleARN(ctx context.Context, name string) string {
-	if checkName(name, "roleName", maxRoleName) == nil {
-		if r, err := s.roles.Get(ctx, name); err == nil {
-			return r.ARN
+// the role, or with an error what it would be: KindNotFound or KindInvalid where
+// there is none. After any other error nothing may be decided by it.
+func (s *Service) RoleARN(ctx context.Context, name string) (string, error) {
+	err := checkName(name, "roleName", maxRoleName)
+	if err == nil {
+		var r *RoleGrants
+		if r, err = s.roles.Get(ctx, name); err == nil {
+			return r.ARN, nil
 		}
 	}
-	return s.arn("role/" + name)
+	return s.arn("role/" + name), err
 }
 
 // UserARN is RoleARN for users.
-func (s *Service) UserARN(ctx context.Context, name string) string {
-	if checkName(name, "userName", maxUserName) == nil {
-		if u, err := s.users.Get(ctx, name); err == nil {
-			return u.arn
+func (s *Service) UserARN(ctx context.Context, name string) (string, error) {
+	err := checkName(name, "userName", maxUserName)
+	if err == nil {
+		var u *userGrants
+		if u, err = s.users.Get(ctx, name); err == nil {
+			return u.arn, nil
 		}
 	}
-	return s.arn("user/" + name)
+	return s.arn("user/" + name), err
 }
 
 // HolderKeys returns what condition keys tell of a role or user: its tags and
