@@ -101,7 +101,7 @@ func (m *importer) role(ctx context.Context, i *Item, arn string) {
 	if want.PermissionsBoundary != nil {
 		boundary = m.rewrite.text(m.managedPolicy(ctx, aws.ToString(want.PermissionsBoundary.PermissionsBoundaryArn)))
 		if boundary == "" {
-			i.skip("its permissions boundary is not at the target")
+			i.skip("its permissions boundary is not at the target, or says something else there")
 			return
 		}
 	}
@@ -202,7 +202,7 @@ func (m *importer) rolePolicies(ctx context.Context, role string, planned bool) 
 			i := Item{Kind: kindRolePolicy, Name: role + ": " + aws.ToString(p.PolicyName)}
 			switch arn := m.managedPolicy(ctx, aws.ToString(p.PolicyArn)); {
 			case arn == "":
-				i.skip("the IAM policy is not at the target")
+				i.skip("the IAM policy is not at the target, or says something else there")
 			case attached[arn]:
 				i.Outcome = Unchanged
 			default:
@@ -248,7 +248,8 @@ func (m *importer) inlinePolicy(ctx context.Context, i *Item, role, name string,
 }
 
 // managedPolicy sees to it that a managed policy is at the target, in its
-// default version, and returns its ARN there; "" where it could not be. One of
+// default version, and returns its ARN there; "" where it could not be, or where
+// the name stands for something else, which may allow more. One of
 // AWS's own that the target does not have becomes one of the account.
 func (m *importer) managedPolicy(ctx context.Context, arn string) string {
 	to := m.rewrite.text(arn)
@@ -273,7 +274,7 @@ func (m *importer) managedPolicy(ctx context.Context, arn string) string {
 		i.Why = "AWS's policy of that name is not there, so it becomes one of the account"
 	}
 	m.add(&i)
-	m.managed[to] = i.Outcome == Created || i.Outcome == Unchanged || i.Outcome == Differs
+	m.managed[to] = i.Outcome == Created || i.Outcome == Unchanged
 	if !m.managed[to] {
 		return ""
 	}
