@@ -26,7 +26,7 @@ type Config struct {
 	Region    string
 	Now       func() time.Time
 	Rand      io.Reader
-	Cached    int // certificates held in memory; 0 means 50,000
+	Cached    int // certificates held in memory; 0 means 10,000
 }
 
 // Certificates is the register of device certificates.
@@ -49,7 +49,7 @@ const cachedIssuers = 1000
 // New returns the register over its store.
 func New(cfg Config) *Certificates {
 	if cfg.Cached == 0 {
-		cfg.Cached = 50_000
+		cfg.Cached = 10_000
 	}
 	c := &Certificates{
 		store: cfg.Store, cas: cfg.CAs, authority: cfg.Authority, keys: cfg.Keys,

@@ -27,7 +27,7 @@ type Config struct {
 	Region   string
 	Now      func() time.Time
 	Rand     io.Reader
-	Cached   int // principals, things and policies held in memory, each; 0 means 50,000
+	Cached   int // principals, things and policies held in memory, each; 0 means 10,000
 }
 
 // Registry is the service.
@@ -60,7 +60,7 @@ type Registry struct {
 // New returns a registry over its stores.
 func New(cfg Config) *Registry {
 	if cfg.Cached == 0 {
-		cfg.Cached = 50_000
+		cfg.Cached = 10_000
 	}
 	r := &Registry{
 		things: cfg.Things, policies: cfg.Policies, tags: cfg.Tags, types: cfg.Types, groups: cfg.Groups, events: cfg.Events, index: cfg.Index, publish: cfg.Publish, online: cfg.Online,
