@@ -1,4 +1,4 @@
-// Package telemetry is what an operator watches: the log handler and the metrics.
+// Package telemetry is what an operator watches: the log handler, the metrics and the traces.
 //
 // Invariant: an attribute whose name says that it is a secret is never written.
 package telemetry
