@@ -21,12 +21,14 @@ type Config struct {
 	Readers  int              // connections for reads; 0 means 4
 	OnChange func(iot.Change) // called after a commit, before the write that made it returns; may be nil
 	Now      func() time.Time // nil means the system clock
+	Watch    Watch            // nil watches nothing
 }
 
 // DB is the database: one writer that groups commits, and a pool of readers.
 type DB struct {
 	onChange func(iot.Change)
 	now      func() time.Time
+	watch    Watch // nil watches nothing
 
 	dialect dialect
 	pool    *sql.DB
@@ -60,6 +62,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	d := &DB{
 		onChange: cfg.OnChange,
 		now:      cfg.Now,
+		watch:    cfg.Watch,
 		readers:  make(chan *conn, cfg.Readers),
 		requests: make(chan *request, maxBatch),
 		done:     make(chan struct{}),

@@ -51,6 +51,7 @@ type request struct {
 	fn   func(*tx) error
 	t    tx
 	err  error
+	who  any // what Watch made of the caller
 	done chan struct{}
 }
 
@@ -63,6 +64,9 @@ func (d *DB) write(ctx context.Context, fn func(t *tx) error) error {
 		return err
 	}
 	r := &request{fn: fn, done: make(chan struct{})}
+	if d.watch != nil {
+		r.who = d.watch.Caller(ctx)
+	}
 	select {
 	case <-d.closing:
 		return ErrClosed
@@ -120,7 +124,7 @@ func (d *DB) writeLoop(ctx context.Context) {
 				break more
 			}
 		}
-		d.runBatch(ctx, batch)
+		d.runWatched(ctx, batch)
 	}
 }
 
