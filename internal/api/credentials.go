@@ -25,6 +25,7 @@ type CredentialOptions struct {
 	Provider    CredentialProvider
 	PublicHosts []string // the names, with all below them, that a client may ask for by SNI
 	Observer    Observer // nil counts nothing
+	Tracer      Tracer   // nil traces nothing
 	Logger      *slog.Logger
 	Now         func() time.Time
 	Rand        io.Reader // request ids
@@ -37,6 +38,7 @@ type CredentialEndpoint struct {
 	deviceCertificates
 	provider CredentialProvider
 	observer Observer
+	tracer   Tracer // nil traces nothing
 	log      *slog.Logger
 	now      func() time.Time
 	rand     io.Reader
@@ -48,7 +50,7 @@ type CredentialEndpoint struct {
 func NewCredentialEndpoint(o CredentialOptions) *CredentialEndpoint {
 	e := &CredentialEndpoint{
 		deviceCertificates: newDeviceCertificates(o.PublicHosts),
-		provider:           o.Provider, observer: o.Observer, log: o.Logger, now: o.Now, rand: o.Rand,
+		provider:           o.Provider, observer: o.Observer, tracer: o.Tracer, log: o.Logger, now: o.Now, rand: o.Rand,
 	}
 	if e.observer == nil {
 		e.observer = noObserver{}
@@ -64,7 +66,9 @@ func NewCredentialEndpoint(o CredentialOptions) *CredentialEndpoint {
 func (e *CredentialEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := e.now()
 	status := e.serve(w, r)
-	e.observer.Observe("credentials", "AssumeRoleWithCertificate", status, e.now().Sub(start))
+	end := e.now()
+	e.observer.Observe("credentials", "AssumeRoleWithCertificate", status, end.Sub(start))
+	traceDevice(e.tracer, w, r, "credentials", "AssumeRoleWithCertificate", status, start, end)
 }
 
 func (e *CredentialEndpoint) serve(w http.ResponseWriter, r *http.Request) int {

@@ -31,6 +31,7 @@ func (h *Handler) dispatch(ctx context.Context, c *Call, q request) error {
 	} else {
 		c.Operation = row.Name
 	}
+	ctx = h.beginSpan(ctx, c)
 	if q.signature == nil && !open && c.Service != "s3" {
 		return missingAuthentication(c.service.Protocol)
 	}

@@ -62,6 +62,7 @@ type Options struct {
 	Room func() error
 
 	Observer Observer // nil counts nothing
+	Tracer   Tracer   // nil traces nothing
 	Uses     Uses     // nil notes nothing
 	Denials  Denials  // nil encodes none
 	Logger   *slog.Logger
@@ -82,6 +83,7 @@ type Handler struct {
 	mqtt     http.Handler
 	room     func() error
 	observer Observer
+	tracer   Tracer // nil traces nothing
 	uses     Uses
 	denials  Denials
 	log      *slog.Logger
@@ -108,6 +110,7 @@ func New(o Options) (*Handler, error) {
 		mqtt:     o.MQTT,
 		room:     o.Room,
 		observer: o.Observer,
+		tracer:   o.Tracer,
 		uses:     o.Uses,
 		denials:  o.Denials,
 		log:      o.Logger,
@@ -189,9 +192,13 @@ func (h *Handler) handle(w http.ResponseWriter, r *http.Request, serve func(cont
 	}
 }
 
-// finish counts the answer, and answers where a handler panicked.
+// finish counts the answer and ends its span, and answers where a handler panicked.
 func (h *Handler) finish(ctx context.Context, c *Call, answer *answerWriter) {
-	defer func() { h.observer.Observe(c.Service, c.Operation, answer.status, h.now().Sub(c.Now)) }()
+	defer func() {
+		end := h.now()
+		h.observer.Observe(c.Service, c.Operation, answer.status, end.Sub(c.Now))
+		h.endSpan(ctx, c, answer.status, end)
+	}()
 	switch p := recover(); p {
 	case nil:
 	case http.ErrAbortHandler:
@@ -208,6 +215,7 @@ func (h *Handler) refuse(ctx context.Context, c *Call, answer *answerWriter, err
 		c.setService(h.guess(c.HTTP))
 	}
 	described, callers := h.errors.describe(c.service.Service, c.HTTP, err)
+	c.failure = described.Code
 	if answer.status != 0 {
 		h.log.LogAttrs(ctx, slog.LevelWarn, "answer cut short", c.failureAttrs(err)...)
 		panic(http.ErrAbortHandler)

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/sekisho-iot/sekisho/internal/awsapi"
 	"github.com/sekisho-iot/sekisho/internal/iot"
 	"github.com/sekisho-iot/sekisho/internal/policy"
@@ -114,6 +116,8 @@ type Call struct {
 	keys     requestKeys
 	unread   error        // why a condition key has no answer; see couldNotRead
 	granted  []permission // of S3, for Recheck
+	span     trace.Span   // nil while there is none
+	failure  string       // the code of the error that was answered
 }
 
 // permission is one that a call was found to have.

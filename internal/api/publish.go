@@ -23,6 +23,7 @@ type PublishOptions struct {
 	Messages    Messages
 	PublicHosts []string // the names, with all below them, that a client may ask for by SNI
 	Observer    Observer // nil counts nothing
+	Tracer      Tracer   // nil traces nothing
 	Logger      *slog.Logger
 	Now         func() time.Time
 	Rand        io.Reader // trace ids
@@ -38,6 +39,7 @@ type PublishEndpoint struct {
 	binding  *awsapi.Binding
 	errors   errorCodes
 	observer Observer
+	tracer   Tracer // nil traces nothing
 	log      *slog.Logger
 	now      func() time.Time
 	rand     io.Reader
@@ -49,7 +51,7 @@ func NewPublishEndpoint(o PublishOptions) *PublishEndpoint {
 		deviceCertificates: newDeviceCertificates(o.PublicHosts),
 		access:             o.Access, messages: o.Messages, errors: errorTable(),
 		binding:  awsapi.NewRouter(m.Service()).Binding("Publish"),
-		observer: o.Observer, log: o.Logger, now: o.Now, rand: o.Rand,
+		observer: o.Observer, tracer: o.Tracer, log: o.Logger, now: o.Now, rand: o.Rand,
 	}
 	if e.observer == nil {
 		e.observer = noObserver{}
@@ -72,7 +74,9 @@ func (e *PublishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		status = e.refuse(w, r, id, err)
 	}
-	e.observer.Observe(dataService, "Publish", status, e.now().Sub(start))
+	end := e.now()
+	e.observer.Observe(dataService, "Publish", status, end.Sub(start))
+	traceDevice(e.tracer, w, r, dataService, "Publish", status, start, end)
 }
 
 // publish judges before it reads the payload.
