@@ -78,6 +78,9 @@ func addSettings(fs *cli.Flags, o *server.Options) (logFormat *string) {
 	fs.DurationVar(&o.UploadsKeep, "uploads-keep", o.UploadsKeep, "`duration` that the ledger keeps a record of an upload; 0 keeps it for ever")
 	fs.Int64Var(&o.UploadsPerThing, "uploads-max-per-thing", o.UploadsPerThing, "`number` of records that the ledger keeps of one thing, the newest; 0 keeps all")
 	fs.Int64Var(&o.UploadsMax, "uploads-max", o.UploadsMax, "`number` of records that the ledger keeps, the newest; 0 keeps all")
+	fs.StringVar(&o.OTLPEndpoint, "otlp-endpoint", "", "base `URL` of an OpenTelemetry collector that gets traces and metrics by OTLP over HTTP; without it nothing is exported")
+	fs.StringVar(&o.OTLPHeaders, "otlp-headers", "", "`NAME=VALUE,…` headers for the collector, values percent-encoded; better given as SEKISHO_OTLP_HEADERS since every user of a machine sees arguments")
+	fs.Float64Var(&o.OTLPSampleRatio, "otlp-sample-ratio", o.OTLPSampleRatio, "`share` of requests that are traced, 0 to 1")
 	fs.BoolVar(&o.InsecureHTTP, "insecure-http", false, "serve plain HTTP beyond loopback as well")
 	return fs.String("log-format", "", "text or json; text on a terminal, else json")
 }

@@ -40,6 +40,9 @@ type Options struct {
 	UploadsKeep        time.Duration     // how long the ledger keeps a record; 0 for ever
 	UploadsPerThing    int64             // how many records it keeps of each thing; 0 for all
 	UploadsMax         int64             // how many records it keeps; 0 for all
+	OTLPEndpoint       string            // base URL of an OpenTelemetry collector; "" exports nothing
+	OTLPHeaders        string            // NAME=VALUE,… for the collector; secret
+	OTLPSampleRatio    float64           // of requests that are traced, 0 to 1
 
 	AdminAccessKeyID     string // become the administrator's key at first start
 	AdminSecretAccessKey string
@@ -73,6 +76,7 @@ func DefaultOptions() Options {
 		UploadsKeep:       90 * 24 * time.Hour,
 		UploadsPerThing:   100_000,
 		UploadsMax:        1_000_000,
+		OTLPSampleRatio:   1,
 	}
 }
 
@@ -116,6 +120,9 @@ func (o *Options) Validate() error {
 		return err
 	}
 	if _, err := parseReserve(o.DiskReserve); err != nil {
+		return err
+	}
+	if err := o.validateOTLP(); err != nil {
 		return err
 	}
 	if err := o.validateUnbuilt(); err != nil {

@@ -61,6 +61,7 @@ type Server struct {
 	doorCert  getCertificate
 	expiry    *expiryWatch
 	metrics   *telemetry.Metrics
+	exports   *telemetry.Exports // nil exports nothing
 	db        *sqlstore.DB
 	queue     *queue.Store
 	disk      *disk
@@ -72,6 +73,7 @@ type Server struct {
 	endpoints Endpoints
 	onStop    []func() error // the newest last
 	stopped   bool
+	closing   time.Time // when Close began, for the last export
 }
 
 // New opens the data folder, making what it lacks, and wires every room.
@@ -116,12 +118,18 @@ func (s *Server) openState(ctx context.Context, changes *bus.Bus) (*rooms, error
 	if err := s.openData(); err != nil {
 		return nil, err
 	}
+	if err := s.openExports(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.openDisk(ctx); err != nil {
 		return nil, err
 	}
 	var err error
 	database := s.opts.databaseConfig()
 	database.Readers, database.OnChange, database.Now = openReaders, changes.Publish, s.opts.Now
+	if s.exports != nil {
+		database.Watch = s.exports
+	}
 	s.db, err = sqlstore.Open(ctx, database)
 	if err != nil {
 		return nil, err
@@ -237,7 +245,7 @@ func (s *Server) openFronts(r *rooms) error {
 				&api.Maintenance{Backups: &backups{s: s, engine: r.engine, queue: s.queue}, Keys: s.keeper}),
 		},
 		Authenticator: r.sessions, Account: s.account, Region: o.Region, PublicHosts: o.PublicHosts,
-		Own: own.handler(), MQTT: websocket, Room: s.disk.Room, Observer: s.metrics, Uses: r.uses, Denials: messages, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
+		Own: own.handler(), MQTT: websocket, Room: s.disk.Room, Observer: s.metrics, Tracer: s.tracer(), Uses: r.uses, Denials: messages, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
 	})
 	if err != nil {
 		return err
@@ -246,11 +254,11 @@ func (s *Server) openFronts(r *rooms) error {
 	s.api = newHTTPServer(steadily(front), apiTLS(serverCert), o.Logger)
 	credentials := api.NewCredentialEndpoint(api.CredentialOptions{
 		Provider: sts.NewProvider(r.tokens, r.aliases, o.Logger), PublicHosts: o.PublicHosts,
-		Observer: s.metrics, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
+		Observer: s.metrics, Tracer: s.tracer(), Logger: o.Logger, Now: o.Now, Rand: o.Rand,
 	})
 	s.doorCert = serverCert
 	publish := api.NewPublishEndpoint(api.PublishOptions{
-		Access: s.access, Messages: s.broker, PublicHosts: o.PublicHosts, Observer: s.metrics, Logger: o.Logger, Now: o.Now, Rand: o.Rand,
+		Access: s.access, Messages: s.broker, PublicHosts: o.PublicHosts, Observer: s.metrics, Tracer: s.tracer(), Logger: o.Logger, Now: o.Now, Rand: o.Rand,
 	})
 	s.device = newHTTPServer(api.DevicePort(credentials, publish, front.DeviceMQTT()), deviceTLS(serverCert, "h2", "http/1.1"), o.Logger)
 	s.device.ConnContext = credentials.ConnContext
@@ -395,6 +403,9 @@ func (s *Server) Close() error {
 	s.mu.Lock()
 	stops := s.onStop
 	s.onStop, s.stopped = nil, true
+	if s.exports != nil && s.closing.IsZero() {
+		s.closing = s.opts.Now()
+	}
 	s.mu.Unlock()
 	var err error
 	for _, stop := range slices.Backward(stops) {
