@@ -215,7 +215,7 @@ func (h *Handler) refuse(ctx context.Context, c *Call, answer *answerWriter, err
 		c.setService(h.guess(c.HTTP))
 	}
 	described, callers := h.errors.describe(c.service.Service, c.HTTP, err)
-	c.failure = described.Code
+	h.noteFailure(c, described.Code)
 	if answer.status != 0 {
 		h.log.LogAttrs(ctx, slog.LevelWarn, "answer cut short", c.failureAttrs(err)...)
 		panic(http.ErrAbortHandler)

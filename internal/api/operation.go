@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
-
 	"github.com/sekisho-iot/sekisho/internal/awsapi"
 	"github.com/sekisho-iot/sekisho/internal/iot"
 	"github.com/sekisho-iot/sekisho/internal/policy"
@@ -116,8 +114,7 @@ type Call struct {
 	keys     requestKeys
 	unread   error        // why a condition key has no answer; see couldNotRead
 	granted  []permission // of S3, for Recheck
-	span     trace.Span   // nil while there is none
-	failure  string       // the code of the error that was answered
+	traced   *traced      // nil while nothing is traced
 }
 
 // permission is one that a call was found to have.

@@ -19,6 +19,12 @@ type Tracer interface {
 	End(ctx context.Context, s trace.Span, r *telemetry.Request)
 }
 
+// traced is what a call is traced by.
+type traced struct {
+	span    trace.Span // nil while there is none
+	failure string     // the code of the error that was answered
+}
+
 // traceparentOf is the caller's; only of somebody known it may be used.
 func traceparentOf(r *http.Request) string {
 	if v := r.Header["Traceparent"]; len(v) == 1 {
@@ -37,8 +43,22 @@ func (h *Handler) beginSpan(ctx context.Context, c *Call) context.Context {
 	if c.Identity != nil {
 		parent = traceparentOf(c.HTTP)
 	}
-	ctx, c.span = h.tracer.Begin(ctx, parent, c.Service, c.Operation, c.Now)
+	if c.traced == nil {
+		c.traced = &traced{}
+	}
+	ctx, c.traced.span = h.tracer.Begin(ctx, parent, c.Service, c.Operation, c.Now)
 	return ctx
+}
+
+// noteFailure notes the code of the error that is answered.
+func (h *Handler) noteFailure(c *Call, code string) {
+	if h.tracer == nil {
+		return
+	}
+	if c.traced == nil {
+		c.traced = &traced{}
+	}
+	c.traced.failure = code
 }
 
 // endSpan ends the span, and makes it for what was refused before it had one.
@@ -47,17 +67,17 @@ func (h *Handler) endSpan(ctx context.Context, c *Call, status int, at time.Time
 	if h.tracer == nil || c.Service == ownService && c.Operation == "" {
 		return
 	}
-	if c.span == nil {
+	if c.traced == nil || c.traced.span == nil {
 		ctx = h.beginSpan(ctx, c)
 	}
 	r := tracedRequest(c.HTTP, status)
-	r.Service, r.Operation, r.ID, r.Error, r.Start, r.End = c.Service, c.Operation, c.RequestID, c.failure, c.Now, at
-	h.tracer.End(ctx, c.span, r)
+	r.Service, r.Operation, r.ID, r.Error, r.Start, r.End = c.Service, c.Operation, c.RequestID, c.traced.failure, c.Now, at
+	h.tracer.End(ctx, c.traced.span, r)
 }
 
 func tracedRequest(r *http.Request, status int) *telemetry.Request {
 	client, _ := sourceOf(r)
-	return &telemetry.Request{Method: r.Method, TLS: r.TLS != nil, Major: r.ProtoMajor, Client: client, Status: status}
+	return &telemetry.Request{Method: r.Method, TLS: r.TLS != nil, Major: r.ProtoMajor, Minor: r.ProtoMinor, Client: client, Status: status}
 }
 
 // traceDevice makes the span of a request on the device port that was answered.

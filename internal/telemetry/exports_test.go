@@ -113,7 +113,7 @@ func TestConventions(t *testing.T) {
 			Status: 500, Error: "InternalFailureException", Start: start, End: start.Add(20 * time.Millisecond),
 		})
 		_, span = e.Begin(t.Context(), "nonsense", "s3", "", start)
-		e.End(t.Context(), span, &Request{Service: "s3", Method: "BREW", Major: 1, Status: 403, Error: "AccessDenied", Start: start, End: start})
+		e.End(t.Context(), span, &Request{Service: "s3", Method: "BREW", Major: 1, Minor: 1, Status: 403, Error: "AccessDenied", Start: start, End: start})
 	})
 	byName := map[string]*tracepb.Span{}
 	for _, s := range c.spans() {
@@ -142,7 +142,7 @@ func TestConventions(t *testing.T) {
 	}
 	stranger := byName["s3"]
 	if len(stranger.ParentSpanId) != 0 || stranger.Status.GetCode() != tracepb.Status_STATUS_CODE_UNSET ||
-		!strings.Contains(text(stranger.Attributes), "error.type=AccessDenied http.request.method=_OTHER") {
+		!strings.Contains(text(stranger.Attributes), "error.type=AccessDenied http.request.method=_OTHER http.response.status_code=#403ns network.protocol.version=1.1") {
 		t.Error(stranger)
 	}
 	checkMetrics(t, c)
@@ -230,5 +230,27 @@ func TestSampler(t *testing.T) {
 	now = now.Add(-time.Hour) // a clock that is set back gives nothing
 	if n := sampled(none, trace.FlagsSampled, true, 10); n != 0 {
 		t.Error(n)
+	}
+}
+
+func BenchmarkSpan(b *testing.B) {
+	c := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer c.Close()
+	for name, ratio := range map[string]float64{"recorded": 1, "not": 0} {
+		b.Run(name, func(b *testing.B) {
+			e, err := Export(b.Context(), &ExportOptions{
+				Endpoint: c.URL, SampleRatio: ratio, Metrics: NewMetrics("1"), Logger: slog.New(slog.DiscardHandler), Now: time.Now,
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer e.Shutdown(b.Context())
+			r := &Request{Service: "s3", Operation: "PutObject", ID: "r", Method: http.MethodPut, Major: 1, Client: "192.0.2.7", Status: 200}
+			b.ReportAllocs()
+			for b.Loop() {
+				ctx, s := e.Begin(b.Context(), "", "s3", "PutObject", time.Unix(1e9, 0))
+				e.End(ctx, s, r)
+			}
+		})
 	}
 }

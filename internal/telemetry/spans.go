@@ -23,7 +23,7 @@ type Request struct {
 	ID                 string
 	Method             string
 	TLS                bool
-	Major              int    // version of HTTP
+	Major, Minor       int    // version of HTTP
 	Client             string // IP address
 	Status             int    // 0 where nothing was answered
 	Error              string // the code that was answered, "" for none
@@ -50,7 +50,7 @@ func (e *Exports) End(ctx context.Context, span trace.Span, r *Request) {
 	known := []attribute.KeyValue{
 		attribute.String("http.request.method", methodOf(r.Method)),
 		attribute.String("url.scheme", schemeOf(r.TLS)),
-		attribute.String("network.protocol.version", strconv.Itoa(r.Major)),
+		attribute.String("network.protocol.version", versionOf(r.Major, r.Minor)),
 		attribute.String("rpc.system", "aws-api"),
 		attribute.String("rpc.service", r.Service),
 	}
@@ -87,6 +87,16 @@ func methodOf(m string) string {
 		return m
 	}
 	return "_OTHER"
+}
+
+func versionOf(major, minor int) string {
+	switch {
+	case major != 1:
+		return strconv.Itoa(major)
+	case minor == 0:
+		return "1.0"
+	}
+	return "1.1"
 }
 
 func schemeOf(tls bool) string {
