@@ -98,7 +98,7 @@ func newIoTServer(t *testing.T) *iotServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := pki.NewKeyPool(1, time.Hour, rand.Reader)
+	keys := pki.NewKeyPool(1, time.Hour, rand.Reader, nil)
 	store := db.Registry()
 	s := &iotServer{users: callers{"root": {Root: true}}, tags: failingTags{TagStore: store}}
 	reg = registry.New(registry.Config{Things: store, Policies: store, Tags: &s.tags, Types: store, Groups: store, Events: store, Index: store, Account: iotAccount, Region: "us-east-1", Now: time.Now, Rand: rand.Reader})

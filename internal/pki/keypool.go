@@ -15,19 +15,29 @@ const firstKeys = 8
 
 // KeyPool makes RSA keys ahead of need, because a key takes a tenth of a second
 // and more. It makes one at a time, the first few for half of one processor's
-// time and the others for a quarter; on a busy machine, where a key takes longer,
-// it also rests longer.
+// time, and the others for a quarter while the process has little else to do.
 type KeyPool struct {
 	rand  io.Reader
+	used  func() time.Duration
 	keys  chan *rsa.PrivateKey
 	stop  chan struct{}
 	done  chan struct{}
 	close sync.Once
 }
 
+// Pauses between two keys: the least, and for how long a busy process is left alone.
+const (
+	shortestPause = 20 * time.Millisecond
+	busyPause     = time.Second
+)
+
 // NewKeyPool returns a pool of at most size keys; it begins to fill after delay.
-func NewKeyPool(size int, delay time.Duration, rand io.Reader) *KeyPool {
-	p := &KeyPool{rand: rand, keys: make(chan *rsa.PrivateKey, size), stop: make(chan struct{}), done: make(chan struct{})}
+// used is the processor time that the process has used; nil means that it is never busy.
+func NewKeyPool(size int, delay time.Duration, rand io.Reader, used func() time.Duration) *KeyPool {
+	if used == nil {
+		used = func() time.Duration { return 0 }
+	}
+	p := &KeyPool{rand: rand, used: used, keys: make(chan *rsa.PrivateKey, size), stop: make(chan struct{}), done: make(chan struct{})}
 	go p.fill(delay)
 	return p
 }
@@ -56,10 +66,17 @@ func (p *KeyPool) fill(pause time.Duration) {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	for {
+		before := p.used()
 		select {
 		case <-timer.C:
 		case <-p.stop:
 			return
+		}
+		// Busy is who used a fifth of one processor in the pause.
+		if len(p.keys) >= firstKeys && p.used()-before > pause/5 {
+			pause = busyPause
+			timer.Reset(pause)
+			continue
 		}
 		k, took, err := p.generate()
 		if err != nil {
@@ -70,10 +87,10 @@ func (p *KeyPool) fill(pause time.Duration) {
 		case <-p.stop:
 			return
 		}
-		if len(p.keys) >= firstKeys {
-			took *= 3
+		if pause = max(took, shortestPause); len(p.keys) >= firstKeys {
+			pause *= 3
 		}
-		timer.Reset(took)
+		timer.Reset(pause)
 	}
 }
 

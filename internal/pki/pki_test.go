@@ -17,7 +17,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sekisho-iot/sekisho/internal/iot"
@@ -48,7 +50,7 @@ func newCertificates(t *testing.T) (*pki.Certificates, *pki.Authority, *clock) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := pki.NewKeyPool(1, time.Hour, rand.Reader)
+	keys := pki.NewKeyPool(1, time.Hour, rand.Reader, nil)
 	t.Cleanup(func() {
 		keys.Close()
 		if err := db.Close(); err != nil {
@@ -537,7 +539,7 @@ func TestCertificateListing(t *testing.T) {
 
 func TestKeyPool(t *testing.T) {
 	t.Parallel()
-	p := pki.NewKeyPool(2, 0, rand.Reader)
+	p := pki.NewKeyPool(2, 0, rand.Reader, nil)
 	for range 3 {
 		k, err := p.Key()
 		if err != nil || k.N.BitLen() != 2048 {
@@ -552,6 +554,36 @@ func TestKeyPool(t *testing.T) {
 	if _, err := p.Key(); err != nil {
 		t.Errorf("after Close: %v", err)
 	}
+}
+
+// A busy process gets the few keys that are wanted soon, and the others when it rests.
+func TestKeyPoolOfABusyProcess(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex // guards what follows
+		start, busy := time.Now(), true
+		var idle time.Duration // what has been used, once it rests
+		p := pki.NewKeyPool(10, time.Second, rand.Reader, func() time.Duration {
+			mu.Lock()
+			defer mu.Unlock()
+			if busy {
+				return time.Since(start)
+			}
+			return idle
+		})
+		defer p.Close()
+		time.Sleep(time.Minute)
+		if n := p.Ready(); n != 8 {
+			t.Errorf("%d keys after a busy minute, want 8", n)
+		}
+		mu.Lock()
+		busy, idle = false, time.Since(start)
+		mu.Unlock()
+		time.Sleep(time.Minute)
+		if n := p.Ready(); n != 10 {
+			t.Errorf("%d keys after a minute of rest, want 10", n)
+		}
+	})
 }
 
 // rsa1024CSR was made by openssl req -newkey rsa:1024.

@@ -57,6 +57,15 @@ func descriptors() int64 {
 	return int64(files.Cur)
 }
 
+// processorTime is what the process has used of it; 0 where the system does not say.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 func newHTTPServer(h http.Handler, conf *tls.Config, log *slog.Logger) *http.Server {
 	s := &http.Server{
 		Handler:           h,

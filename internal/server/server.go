@@ -178,7 +178,7 @@ func (s *Server) openRooms(ctx context.Context) (*rooms, error) {
 	if r.authority, err = pki.Open(o.Data, o.Now, o.Rand); err != nil {
 		return nil, err
 	}
-	pool := pki.NewKeyPool(readyKeys, readyDelay, o.Rand)
+	pool := pki.NewKeyPool(readyKeys, readyDelay, o.Rand, processorTime)
 	s.stop(func() error { pool.Close(); return nil })
 	r.things = registry.New(registry.Config{
 		Things: s.db.Registry(), Policies: s.db.Registry(), Tags: s.db.Registry(),
