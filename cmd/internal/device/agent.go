@@ -48,7 +48,7 @@ type agentFlags struct {
 
 func (f *agentFlags) add(fs *cli.Flags) {
 	f.settings = agent.DefaultSettings()
-	f.inlineMax, f.partSize = agent.DefaultInlineMax, agent.DefaultPartSize
+	f.inlineMax = agent.DefaultInlineMax
 	fs.StringVar(&f.config, "config", "device.json", "`file` that enroll left: who the device is and where its server is")
 	fs.StringVar(&f.bucket, "bucket", "", "`name` of the bucket for files that do not fit into a message; \"bucket\" of device.json\n        unless given")
 	fs.StringVar(&f.topic, "topic", "", "MQTT `topic` of the messages; \"topic\" of device.json, or "+agent.DefaultTopic+", unless given")
@@ -56,7 +56,7 @@ func (f *agentFlags) add(fs *cli.Flags) {
 	fs.StringVar(&f.key, "key", "", "`template` of the objects' keys, of {thing} {name} {yyyy} {mm} {dd} {uploadId};\n        \"keyTemplate\" of device.json, or "+agent.DefaultKey+", unless given")
 	fs.Var(&f.inlineMax, "inline-max", "`bytes` that a file may have to be sent inside a message, up to 90KiB")
 	fs.BoolVar(&f.settings.Plain, "plain", false, "send type and content or url alone, without name, size, sha256, thing and uploadId")
-	fs.Var(&f.partSize, "part-size", "`bytes` of one part of a large file")
+	fs.Var(&f.partSize, "part-size", "`bytes` of one part of a large file; 0 is 8MiB, or 16MiB of a file of 512MiB and more")
 	fs.IntVar(&f.settings.Concurrency, "concurrency", f.settings.Concurrency, "requests to S3 at once, a `number`")
 	fs.Var(&f.bandwidth, "bandwidth", "send at most so many `bytes` a second; 0 is no limit")
 	fs.StringVar(&f.order, "order", "oldest", "which files go first: oldest or newest")

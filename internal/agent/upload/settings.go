@@ -18,7 +18,9 @@ const (
 	DefaultKey         = "{thing}/{name}"
 	DefaultInlineMax   = 50 << 10
 	MaxInline          = 90 << 10 // in base64, with the other fields, below 128 KiB
-	DefaultPartSize    = 8 << 20
+	smallParts         = 8 << 20  // of a file unless PartSize says otherwise
+	largeParts         = 16 << 20 // of one of largeFile or more: fewer of them, each of which is made durable
+	largeFile          = 512 << 20
 	DefaultConcurrency = 4
 
 	minPartSize = 5 << 20
@@ -39,8 +41,8 @@ type Settings struct {
 	Plain       bool   // type and content or url alone
 	InlineMax   int64  // a larger file goes to S3
 
-	PartSize    int64
-	Concurrency int // requests to S3 at once
+	PartSize    int64 // 0: by the file's size
+	Concurrency int   // requests to S3 at once
 
 	NewestFirst bool
 	GiveUpAfter time.Duration // without any progress
@@ -51,7 +53,7 @@ type Settings struct {
 // DefaultSettings are those of an agent that is told nothing.
 func DefaultSettings() Settings {
 	return Settings{
-		Key: DefaultKey, Topic: DefaultTopic, InlineMax: DefaultInlineMax, PartSize: DefaultPartSize,
+		Key: DefaultKey, Topic: DefaultTopic, InlineMax: DefaultInlineMax,
 		Concurrency: DefaultConcurrency, GiveUpAfter: 10 * time.Minute,
 	}
 }
@@ -69,7 +71,7 @@ func (s *Settings) Validate() error {
 		return fmt.Errorf("topic %q: must be the name of a topic, without wildcards", s.Topic)
 	case s.InlineMax < 0 || s.InlineMax > MaxInline:
 		return fmt.Errorf("inline-max %d: must be 0 to %d bytes, as an MQTT message holds 128 KiB", s.InlineMax, MaxInline)
-	case s.PartSize < minPartSize || s.PartSize > 5<<30:
+	case s.PartSize != 0 && (s.PartSize < minPartSize || s.PartSize > 5<<30):
 		return fmt.Errorf("part size %d: must be 5 MiB to 5 GiB", s.PartSize)
 	case s.Concurrency < 1 || s.Concurrency > 64:
 		return fmt.Errorf("concurrency %d: must be 1 to 64", s.Concurrency)
@@ -113,7 +115,15 @@ func (s *Settings) key(r *spool.Record) (string, error) {
 func (s *Settings) partSize(size int64) int64 {
 	const mib = 1 << 20
 	least := (size + maxParts - 1) / maxParts
-	return max(s.PartSize, (least+mib-1)/mib*mib)
+	part := s.PartSize
+	switch {
+	case part != 0:
+	case size >= largeFile:
+		part = largeParts
+	default:
+		part = smallParts
+	}
+	return max(part, (least+mib-1)/mib*mib)
 }
 
 // objectURL is the plain URL of an object.

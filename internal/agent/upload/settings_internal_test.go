@@ -17,3 +17,22 @@ func TestObjectURL(t *testing.T) {
 		}
 	}
 }
+
+func TestPartSize(t *testing.T) {
+	t.Parallel()
+	const mib = 1 << 20
+	for _, c := range []struct{ set, size, want int64 }{
+		{0, 1, 8 * mib},
+		{0, 512*mib - 1, 8 * mib},
+		{0, 512 * mib, 16 * mib},
+		{0, 1 << 40, 105 * mib}, // 10,000 parts at most
+		{5 * mib, 512 * mib, 5 * mib},
+		{64 * mib, 1, 64 * mib},
+	} {
+		s := DefaultSettings()
+		s.PartSize = c.set
+		if got := s.partSize(c.size); got != c.want || got*maxParts < c.size {
+			t.Errorf("--part-size %d, a file of %d: parts of %d, want %d", c.set, c.size, got, c.want)
+		}
+	}
+}
