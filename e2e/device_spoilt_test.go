@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -44,14 +45,28 @@ func TestDeviceSpoilt(t *testing.T) {
 	ear := o.device.open(t, session{id: o.device.thing})
 	_, err = ear.subscribe(1, "file/upload", "file/upload/failed")
 	check(t, err)
-	for name, size := range map[string]int64{"one.bin": 1 << 20, "six.bin": 6 << 20, "forty.bin": 40 << 20} {
+	add := func(name string, size int64) {
+		t.Helper()
 		sum, err := writeRandom(filepath.Join(o.folder, name), uint64(size), size)
 		check(t, err)
 		o.files[name] = &ordealFile{size, sum}
 	}
+	for name, size := range map[string]int64{"one.bin": 1 << 20, "six.bin": 6 << 20, "forty.bin": 40 << 20} {
+		add(name, size)
+	}
+	// A byte may be spoilt where nobody minds, as in an answer's date.
+	minded := func() bool {
+		t.Helper()
+		said, err := os.ReadFile(o.agentLog())
+		check(t, err)
+		return strings.Contains(string(said), "next try")
+	}
 	o.startAgent(t)
 	told := map[string]string{} // upload ids by name
-	for end := time.Now().Add(calm); len(told) < len(o.files); {
+	for end := time.Now().Add(calm); len(told) < len(o.files) || !minded(); {
+		if len(told) == len(o.files) {
+			add(fmt.Sprintf("more-%d.bin", len(told)), 20<<20+int64(len(told)))
+		}
 		if time.Now().After(end) {
 			t.Fatalf("in %s only %v came", calm, told)
 		}
@@ -78,11 +93,9 @@ func TestDeviceSpoilt(t *testing.T) {
 			t.Errorf("%s has %d bytes and %s, the file had %d and %s", name, n, sum, f.size, f.sha256)
 		}
 	}
-	said, err := os.ReadFile(o.agentLog())
-	check(t, err)
-	if s := proxy.Stats(); s.Spoilt == 0 || !strings.Contains(string(said), "next try") {
-		t.Errorf("%d bytes were spoilt; the agent said:\n%s", s.Spoilt, said)
+	if n := proxy.Stats().Spoilt; n == 0 {
+		t.Error("no byte was spoilt")
 	} else {
-		t.Logf("%d bytes were spoilt", s.Spoilt)
+		t.Logf("%d bytes were spoilt", n)
 	}
 }

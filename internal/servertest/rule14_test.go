@@ -46,7 +46,7 @@ func TestSecurityRule14_Amplification(t *testing.T) {
 		"many parameters": {Method: "POST", Target: "/", Service: "iam", Body: "Action=ListUsers&Version=2010-05-08" + strings.Repeat("&a=b", 100_000), Header: form},
 		"deep parameter":  {Method: "POST", Target: "/", Service: "iam", Body: "Action=ListUsers&Version=2010-05-08&" + strings.Repeat("a.", 100_000) + "=1", Header: form},
 		"sparse list":     {Method: "POST", Target: "/", Service: "iam", Body: "Action=TagRole&Version=2010-05-08&RoleName=x&Tags.member.2147483647.Key=a&Tags.member.2147483647.Value=b", Header: form},
-		"big policy":      {Method: "POST", Target: "/policies/x", Service: "iot", Body: `{"policyDocument":"{\"Version\":\"2012-10-17\",\"Statement\":[` + strings.Repeat(`{},`, 100_000) + `]}"}`},
+		"big policy":      {Method: "POST", Target: "/policies/x", Service: "iot", Body: `{"policyDocument":"{\"Version\":\"2012-10-17\",\"Statement\":[` + strings.Repeat(`{},`, 350_000) + `]}"}`},
 		"deep policy":     {Method: "POST", Target: "/policies/x", Service: "iot", Body: `{"policyDocument":"` + strings.Repeat("[", 300_000) + `"}`},
 		"long key":        {Method: "PUT", Target: "/fleet/" + strings.Repeat("k", 1025)},
 		"explain, big":    {Method: "POST", Target: "/_sekisho/explain", Service: "sekisho", Body: `{"action":"` + strings.Repeat("x", 8<<20) + `"}`},
